@@ -1,0 +1,114 @@
+"""What a verdict is made of: findings with their evidence, and the report that holds them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+SCHEMA_VERSION = 1
+"""Version of the JSON that ``Report.to_dict`` gives."""
+
+
+class Severity(StrEnum):
+    """How bad a finding is; compared by ``rank``: info < warning < error."""
+
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+    @property
+    def rank(self) -> int:
+        return ("info", "warning", "error").index(self.value)
+
+
+class Verdict(StrEnum):
+    HEALTHY = "healthy"
+    PATHOLOGICAL = "pathological"
+    INCONCLUSIVE = "inconclusive"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One pathology with its evidence.
+
+    ``layers`` are names as in ``named_modules()`` (or parameters'), ``steps`` and ``timesteps`` inclusive ranges, ``signal``
+    the name of what was compared, ``value`` its worst value, ``threshold`` what it was compared with, ``noise_floor`` what
+    chance alone could give at this width (null where it has no meaning), ``confidence`` in 0..1. ``cause`` says in words what
+    brought it about and ``cause_code`` names the other finding that explains this one, where one does.
+    """
+
+    code: str
+    rule: str
+    severity: Severity
+    message: str
+    signal: str
+    value: float
+    threshold: float
+    confidence: float = 1.0
+    layers: tuple[str, ...] = ()
+    steps: tuple[int, int] = (0, 0)
+    timesteps: tuple[int, int] | None = None
+    noise_floor: float | None = None
+    cause: str | None = None
+    cause_code: str | None = None
+    remedies: tuple[str, ...] = ()
+
+    @property
+    def state(self) -> str:
+        """``finite``, ``inf`` or ``nan``: JSON has no such numbers, so a value that is not finite is named here."""
+        return "finite" if math.isfinite(self.value) else "nan" if math.isnan(self.value) else "inf"
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "code": self.code,
+            "rule": self.rule,
+            "severity": self.severity.value,
+            "confidence": round(self.confidence, 4),
+            "layers": list(self.layers),
+            "steps": list(self.steps),
+            "timesteps": list(self.timesteps) if self.timesteps else None,
+            "signal": self.signal,
+            "value": _number(self.value),
+            "state": self.state,
+            "threshold": _number(self.threshold),
+            "noise_floor": _number(self.noise_floor),
+            "message": self.message,
+            "cause": self.cause,
+            "cause_code": self.cause_code,
+            "remedies": list(self.remedies),
+        }
+
+
+@dataclass(frozen=True)
+class Report:
+    """The verdict on one run. ``findings`` are sorted: worst first, then by code and first layer."""
+
+    run: str
+    steps: int
+    findings: tuple[Finding, ...] = field(default=())
+
+    @property
+    def verdict(self) -> Verdict:
+        if self.worst is not None and self.worst.rank >= Severity.WARNING.rank:
+            return Verdict.PATHOLOGICAL
+        return Verdict.HEALTHY if self.steps else Verdict.INCONCLUSIVE
+
+    @property
+    def worst(self) -> Severity | None:
+        return max((f.severity for f in self.findings), key=lambda s: s.rank, default=None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object of ``gradscope check --format json``; holds no NaN and no Infinity."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "run": self.run,
+            "verdict": self.verdict.value,
+            "steps": self.steps,
+            "findings": [f.to_dict() for f in self.findings],
+        }
+
+
+def _number(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

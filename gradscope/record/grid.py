@@ -1,0 +1,104 @@
+"""Dense arrays, steps x entities: the form in which values are recorded, stored in memory and judged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+Ints = NDArray[np.int64]
+Entity = tuple[str, int]
+"""A name and an index within it: the call for a layer, t for a time step, 0 for a parameter, ("", 0) for a step."""
+
+NO_ENTITY: tuple[Entity, ...] = (("", 0),)
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Rows of one table as they leave the recorder: ``steps`` (k,), ``entities`` (E), each column (k, E) float64.
+
+    ``valid`` (k, E) says where a column has a value; a column without an entry there is valid throughout, a column that
+    is missing altogether is null throughout.
+    """
+
+    table: str
+    steps: Ints
+    entities: tuple[Entity, ...]
+    columns: Mapping[str, Floats]
+    valid: Mapping[str, Bools] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> int:
+        return len(self.steps) * len(self.entities)
+
+    @property
+    def nbytes(self) -> int:
+        return self.steps.nbytes + sum(c.nbytes for c in self.columns.values()) + sum(v.nbytes for v in self.valid.values())
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """One column of one table: ``values`` and ``present`` are (S, E); where not present, the value is NaN and means nothing."""
+
+    column: str
+    steps: Ints
+    entities: tuple[Entity, ...]
+    values: Floats
+    present: Bools
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(name for name, _ in self.entities)
+
+    @property
+    def empty(self) -> bool:
+        return not self.present.any()
+
+    def only(self, entities: Iterable[Entity]) -> Grid:
+        """The same grid with these entities, in this order; those that it lacks are left out."""
+        place = {e: i for i, e in enumerate(self.entities)}
+        kept = [e for e in entities if e in place]
+        at = [place[e] for e in kept]
+        return Grid(self.column, self.steps, tuple(kept), self.values[:, at], self.present[:, at])
+
+    def dropna(self) -> Grid:
+        """The same grid without the steps and the entities at which nothing is present."""
+        rows, at = np.flatnonzero(self.present.any(axis=1)), np.flatnonzero(self.present.any(axis=0))
+        kept = tuple(self.entities[i] for i in at)
+        return Grid(self.column, self.steps[rows], kept, self.values[np.ix_(rows, at)], self.present[np.ix_(rows, at)])
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Grid):
+            return NotImplemented
+        return (
+            self.column == other.column
+            and self.entities == other.entities
+            and np.array_equal(self.steps, other.steps)
+            and np.array_equal(self.present, other.present)
+            and np.array_equal(self.values, other.values, equal_nan=True)
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def assemble(column: str, blocks: Sequence[Block]) -> Grid:
+    """One column of many blocks as one grid: the union of their steps (ascending) and entities (as first seen)."""
+    blocks = [b for b in blocks if b.rows]
+    entities = tuple(dict.fromkeys(e for b in blocks for e in b.entities))
+    steps = np.unique(np.concatenate([b.steps for b in blocks])) if blocks else np.empty(0, np.int64)
+    values = np.full((len(steps), len(entities)), np.nan)
+    present = np.zeros(values.shape, bool)
+    place = {e: i for i, e in enumerate(entities)}
+    for block in blocks:
+        if column not in block.columns:
+            continue
+        rows = np.searchsorted(steps, block.steps)
+        at = np.ix_(rows, np.array([place[e] for e in block.entities]))
+        ok = block.valid.get(column)
+        values[at] = block.columns[column] if ok is None else np.where(ok, block.columns[column], np.nan)
+        present[at] = True if ok is None else ok
+    return Grid(column, steps, entities, values, present)

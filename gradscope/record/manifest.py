@@ -1,0 +1,103 @@
+"""The manifest of a run: what it is, where it ran, how it ended, and the catalogue of what was watched."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from gradscope.record.schema import FORMAT_VERSION
+
+_Info = TypeVar("_Info", "LayerInfo", "ParameterInfo")
+
+
+class Status(StrEnum):
+    RUNNING = "running"
+    FINISHED = "finished"
+    STOPPED = "stopped"
+    """Ended early by ``stop_on``; the finding that did it is the reason."""
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True)
+class ParameterInfo:
+    """One parameter, named as in ``named_parameters()``; ``layer`` is the module that owns it."""
+
+    name: str
+    layer: str
+    shape: tuple[int, ...]
+    trainable: bool = True
+
+    @property
+    def is_matrix(self) -> bool:
+        return len(self.shape) >= 2
+
+
+@dataclass(frozen=True)
+class LayerInfo:
+    """One station: a place whose output and back-propagated gradient are recorded, in forward order.
+
+    ``kind`` is the module's class. ``trunk`` marks the stations that every path from input to loss passes (the dominators
+    of the output that hold a matrix): profiles over depth are drawn along them. ``width`` is the number of units (features
+    or channels), ``activation`` how an activation's slope behaves: ``one-sided`` (flat for negative inputs: a unit can
+    die), ``two-sided`` (flat at both ends: it can saturate), ``other``, or null for what is no activation. ``block`` is the
+    enclosing member of a ``Sequential`` or ``ModuleList``.
+    """
+
+    name: str
+    kind: str
+    order: int
+    parameters: tuple[str, ...] = ()
+    trunk: bool = False
+    width: int | None = None
+    activation: str | None = None
+    recurrent: bool = False
+    block: str | None = None
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """All stations and parameters, both in forward order."""
+
+    layers: tuple[LayerInfo, ...] = ()
+    parameters: tuple[ParameterInfo, ...] = ()
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """``created`` and ``finished`` are ISO 8601 in UTC. ``notes`` say once what could not be seen, and why."""
+
+    name: str
+    status: Status = Status.RUNNING
+    reason: str | None = None
+    created: str = ""
+    finished: str | None = None
+    gradscope: str = ""
+    format: int = FORMAT_VERSION
+    environment: dict[str, str] = field(default_factory=dict)
+    config: dict[str, Any] | None = None
+    recording: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    catalogue: Catalogue = Catalogue()
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Manifest:
+        """Inverse of ``to_dict`` after a trip through JSON. Unknown keys are ignored: a minor addition stays readable."""
+        known = {k: v for k, v in data.items() if k in {f.name for f in fields(cls)}}
+        catalogue = known.get("catalogue", {})
+        known["catalogue"] = Catalogue(
+            tuple(_rebuild(LayerInfo, d) for d in catalogue.get("layers", ())),
+            tuple(_rebuild(ParameterInfo, d) for d in catalogue.get("parameters", ())),
+        )
+        known["status"] = Status(known["status"])
+        known["notes"] = tuple(known.get("notes", ()))
+        return cls(**known)
+
+
+def _rebuild(kind: type[_Info], data: dict[str, Any]) -> _Info:
+    known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
+    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k in known})

@@ -1,0 +1,118 @@
+"""``Run``: a recorded training, live or loaded, behind one face."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+from gradscope.record.grid import Block, Entity, Grid, assemble
+from gradscope.record.manifest import Catalogue, Manifest, Status
+from gradscope.record.schema import TABLES
+
+
+class TableData(Protocol):
+    """Where a run's values come from: blocks in memory, or files."""
+
+    def grid(self, column: str) -> Grid:
+        """A whole column, (steps x entities)."""
+        ...
+
+    def series(self, column: str, name: str) -> Grid:
+        """The same for one entity name alone (all its calls or time steps), without reading the others."""
+        ...
+
+
+class MemoryTable:
+    """A table held in memory as the blocks that were recorded."""
+
+    def __init__(self, blocks: list[Block]) -> None:
+        self.blocks = blocks
+
+    def grid(self, column: str) -> Grid:
+        return assemble(column, self.blocks)
+
+    def series(self, column: str, name: str) -> Grid:
+        grid = self.grid(column)
+        return grid.only(e for e in grid.entities if e[0] == name)
+
+
+class Run:
+    """What was recorded of one training.
+
+    ``grid("parameters", "grad_norm")`` is the dense array (steps x parameters) of a column; rows are the steps at which that
+    table has any row, entities stand in forward order as the catalogue has them. A live run and the same run loaded from
+    its folder compare equal.
+    """
+
+    def __init__(self, manifest: Manifest, tables: Mapping[str, TableData], path: Path | None = None) -> None:
+        self.manifest = manifest
+        self.path = path
+        self._tables = dict(tables)
+        self._cache: dict[tuple[str, str], Grid] = {}
+
+    @property
+    def name(self) -> str:
+        return self.manifest.name
+
+    @property
+    def status(self) -> Status:
+        return self.manifest.status
+
+    @property
+    def catalogue(self) -> Catalogue:
+        return self.manifest.catalogue
+
+    @property
+    def step_count(self) -> int:
+        return len(self.grid("steps", "loss").steps)
+
+    def grid(self, table: str, column: str) -> Grid:
+        """Raises ``KeyError`` for a table or column that the schema does not have."""
+        schema = TABLES[table]
+        if column not in schema.column_names:
+            raise KeyError(f"table {table!r} has no column {column!r}")
+        key = (table, column)
+        if key not in self._cache:
+            data = self._tables.get(table)
+            grid = data.grid(column) if data else assemble(column, [])
+            self._cache[key] = grid.only(sorted(grid.entities, key=self._rank(table)))
+        return self._cache[key]
+
+    def series(self, table: str, column: str, name: str) -> Grid:
+        """One layer's or parameter's values alone; reads no other's."""
+        data = self._tables.get(table)
+        return data.series(column, name) if data else assemble(column, [])
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Run):
+            return NotImplemented
+        return self.manifest == other.manifest and all(
+            self.grid(t, c) == other.grid(t, c) for t, schema in TABLES.items() for c in schema.column_names
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"<Run {self.name!r} {self.status.value}, {self.step_count} steps, {len(self.catalogue.layers)} layers>"
+
+    def _rank(self, table: str) -> _Rank:
+        catalogue = self.catalogue
+        names = [p.name for p in catalogue.parameters] if table == "parameters" else [i.name for i in catalogue.layers]
+        return _Rank({name: i for i, name in enumerate(names)})
+
+
+class _Rank:
+    """Sort key of an entity: forward order, those that the catalogue lacks last, by name."""
+
+    def __init__(self, order: dict[str, int]) -> None:
+        self.order = order
+
+    def __call__(self, entity: Entity) -> tuple[int, str, int]:
+        return (self.order.get(entity[0], len(self.order)), entity[0], entity[1])
+
+
+def last_value(grid: Grid) -> float | None:
+    """The last present value of a grid of one entity, or None."""
+    values = grid.values[:, :1][grid.present[:, :1]]
+    return float(values[-1]) if values.size else None

@@ -1,0 +1,1 @@
+"""Scope: recording, judging and storing put together; what ``watch`` returns."""
