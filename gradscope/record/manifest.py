@@ -99,5 +99,6 @@ class Manifest:
 
 
 def _rebuild(kind: type[_Info], data: dict[str, Any]) -> _Info:
-    known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
-    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k in known})
+    names = {f.name for f in fields(kind)}
+    known: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k in names}
+    return kind(**known)
