@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 
 
 class GradscopeError(Exception):
@@ -35,6 +36,12 @@ class ConfigError(GradscopeError):
         self.problems = tuple(problems)
 
 
+class PluginError(GradscopeError):
+    """Another package registered something that cannot be loaded."""
+
+    slug = "plugin"
+
+
 class RunFolderError(GradscopeError):
     """A run folder is missing, is not one, is in use, or cannot be read or written."""
 
@@ -58,3 +65,10 @@ class UnsupportedError(GradscopeError):
     """Something was asked for that cannot be watched; raised instead of recording a wrong number."""
 
     slug = "unsupported"
+
+
+def did_you_mean(word: object, choices: Iterable[str]) -> str:
+    """``; did you mean 'relu'?`` where one of the choices is near, else nothing."""
+    by_folded = {choice.casefold(): choice for choice in choices}
+    near = difflib.get_close_matches(str(word).casefold(), by_folded, n=1, cutoff=0.6)
+    return f"; did you mean {by_folded[near[0]]!r}?" if near else ""

@@ -1,0 +1,75 @@
+"""What a config is made of: sections, and sections chosen by a name within them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError, model_validator
+from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
+
+
+class Section(BaseModel):
+    """One mapping of a config: unknown keys refused, types taken as they stand, no NaN, no infinity, frozen.
+
+    The docstring below a field is its description, in the JSON Schema and in the manual.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+
+    def contradictions(self) -> Iterable[tuple[str, str]]:
+        """What does not fit together although each value is good: (the key to point at, what is wrong).
+
+        The key may be a path within this section, ``schedule.warmup_steps``.
+        """
+        return ()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        found = [(key.split("."), what) for key, what in self.contradictions()]
+        if found:
+            raise ValidationError.from_exception_data(type(self).__name__, [_detail(loc, what) for loc, what in found])
+        return self
+
+
+class Choice:
+    """Annotation of a field whose section depends on a name within it: ``model: Annotated[Section, Choice("kind", ...)]``.
+
+    ``key`` holds the name, ``sections`` gives the pydantic model for each (and may load it only when asked), ``default``
+    is the name when the key is left out.
+    """
+
+    def __init__(self, key: str, sections: Mapping[str, type[Section]], default: str) -> None:
+        self.key, self.sections, self.default = key, sections, default
+
+    def validate(self, value: Any) -> Section:
+        """Raise pydantic's ``ValidationError`` with the places of all problems."""
+        if isinstance(value, Section):
+            return value
+        if not isinstance(value, Mapping):
+            raise PydanticCustomError("section_type", "expected a section", {"example": f"{{{self.key}: {self.default}}}"})
+        name = value.get(self.key, self.default)
+        if not isinstance(name, str) or name not in self.sections:
+            error = PydanticCustomError("unknown_name", "not a known name", {"choices": sorted(self.sections)})
+            raise ValidationError.from_exception_data(self.key, [InitErrorDetails(type=error, loc=(self.key,), input=name)])
+        return self.sections[name].model_validate(value)
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            self.validate,
+            serialization=core_schema.plain_serializer_function_ser_schema(
+                lambda section, info: section.model_dump(mode=info.mode), info_arg=True
+            ),
+        )
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        options = []
+        for name in sorted(self.sections):
+            option = handler(self.sections[name].__pydantic_core_schema__)
+            # Without the name there, the default's section alone is meant: the others must then not match.
+            options.append(option if name == self.default else {"allOf": [option], "required": [self.key]})
+        return {"anyOf": options}
+
+
+def _detail(loc: list[str], what: str) -> InitErrorDetails:
+    return InitErrorDetails(type=PydanticCustomError("contradiction", "{what}", {"what": what}), loc=tuple(loc), input=None)

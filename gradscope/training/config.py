@@ -1,0 +1,256 @@
+"""The config of a training: every key of the YAML with its type, its default and what it means. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Annotated, Literal
+
+from pydantic import Field, PrivateAttr
+
+from gradscope.errors import ConfigError
+from gradscope.plugins import Registry
+from gradscope.strict.section import Choice, Section
+from gradscope.training.options import Count, DataOptions, ModelOptions, Positive, Share
+
+ARCHITECTURES = Registry("gradscope.training.architectures", noun="architecture")
+"""Each file: a pydantic model ``Options`` (a ``ModelOptions``) and ``build(options, ...)``, which imports torch."""
+DATASETS = Registry("gradscope.training.datasets", noun="data set")
+"""Each file: a pydantic model ``Options`` (a ``DataOptions``) and ``load(options, seed)``."""
+
+
+class _OptionsOf(Mapping[str, type[Section]]):
+    """The ``Options`` of each module of a registry."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+
+    def __getitem__(self, name: str) -> type[Section]:
+        options: type[Section] = self.registry[name].Options
+        return options
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.registry
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.registry)
+
+    def __len__(self) -> int:
+        return len(self.registry)
+
+
+class Sgd(Section):
+    """Stochastic gradient descent, torch.optim.SGD."""
+
+    name: Literal["sgd"] = "sgd"
+    lr: Positive = 0.05
+    """Learning rate."""
+    momentum: Share = 0.9
+    """Share of the last update that is kept; 0 for none."""
+    dampening: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the gradient that momentum leaves out."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """Factor of the L2 penalty that is added to the gradient."""
+    nesterov: bool = False
+    """Nesterov's momentum."""
+
+    def contradictions(self) -> Iterable[tuple[str, str]]:
+        if self.nesterov and not self.momentum:
+            yield "nesterov", "Nesterov's momentum needs momentum above 0"
+        if self.nesterov and self.dampening:
+            yield "nesterov", "Nesterov's momentum allows no dampening"
+
+
+Betas = Annotated[tuple[Share, Share], Field(strict=False)]
+
+
+class Adam(Section):
+    """Adam (Kingma & Ba 2015), torch.optim.Adam."""
+
+    name: Literal["adam"] = "adam"
+    lr: Positive = 1e-3
+    """Learning rate."""
+    betas: Betas = (0.9, 0.999)
+    """Decay rates of the running means of the gradient and of its square."""
+    eps: Positive = 1e-8
+    """Added to the denominator."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """Factor of the L2 penalty that is added to the gradient."""
+
+
+class AdamW(Section):
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019), torch.optim.AdamW."""
+
+    name: Literal["adamw"] = "adamw"
+    lr: Positive = 1e-3
+    """Learning rate."""
+    betas: Betas = (0.9, 0.999)
+    """Decay rates of the running means of the gradient and of its square."""
+    eps: Positive = 1e-8
+    """Added to the denominator."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    """Share of the weight that is taken off, times lr, at each step."""
+
+
+class RMSprop(Section):
+    """RMSprop (Hinton 2012), torch.optim.RMSprop."""
+
+    name: Literal["rmsprop"] = "rmsprop"
+    lr: Positive = 1e-2
+    """Learning rate."""
+    alpha: Share = 0.99
+    """Decay rate of the running mean of the squared gradient."""
+    eps: Positive = 1e-8
+    """Added to the denominator."""
+    momentum: Share = 0.0
+    """Share of the last update that is kept; 0 for none."""
+    centered: bool = False
+    """Divide by an estimate of the gradient's standard deviation instead of its root mean square."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """Factor of the L2 penalty that is added to the gradient."""
+
+
+Optimizer = Sgd | Adam | AdamW | RMSprop
+OPTIMIZERS: Mapping[str, type[Section]] = {"sgd": Sgd, "adam": Adam, "adamw": AdamW, "rmsprop": RMSprop}
+
+
+class ScheduleOptions(Section):
+    """What all schedules share. Warm-up comes first; the schedule runs over the steps that are left."""
+
+    name: str
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    """Steps over which the learning rate rises linearly to lr."""
+
+
+class Constant(ScheduleOptions):
+    """The learning rate stays at lr."""
+
+    name: Literal["constant"] = "constant"
+
+
+class Linear(ScheduleOptions):
+    """The learning rate falls on a straight line."""
+
+    name: Literal["linear"] = "linear"
+    end_factor: Annotated[float, Field(ge=0)] = 0.0
+    """Learning rate at the end, as a share of lr."""
+
+
+class Cosine(ScheduleOptions):
+    """The learning rate falls along half a cosine (Loshchilov & Hutter 2017)."""
+
+    name: Literal["cosine"] = "cosine"
+    end_factor: Annotated[float, Field(ge=0)] = 0.0
+    """Learning rate at the end, as a share of lr."""
+
+
+class Step(ScheduleOptions):
+    """The learning rate is multiplied by gamma every step_size steps."""
+
+    name: Literal["step"] = "step"
+    step_size: Count = 100
+    """Steps between two falls."""
+    gamma: Positive = 0.1
+    """Factor of each fall."""
+
+
+class Exponential(ScheduleOptions):
+    """The learning rate is multiplied by gamma at each step."""
+
+    name: Literal["exponential"] = "exponential"
+    gamma: Positive = 0.99
+    """Factor of each step."""
+
+
+Schedule = Constant | Linear | Cosine | Step | Exponential
+SCHEDULES: Mapping[str, type[Section]] = {
+    "constant": Constant, "linear": Linear, "cosine": Cosine, "step": Step, "exponential": Exponential,
+}  # fmt: skip
+
+
+class Training(Section):
+    """How long and with which numbers the network is trained."""
+
+    steps: Count = 200
+    """Optimizer steps."""
+    accumulate: Count = 1
+    """Forward passes whose gradients are averaged into one step."""
+    clip_norm: Positive | None = None
+    """Scale the gradient down so that the L2 norm of all of it together is at most this; null for no clipping."""
+    clip_value: Positive | None = None
+    """Cut each entry of the gradient off at plus and minus this; null for no clipping."""
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Numbers of the forward pass: float32, or autocast to bfloat16 or to float16 (with a gradient scaler)."""
+    compile: bool = False
+    """Run the model through torch.compile."""
+    validate_every: Count | None = 50
+    """Steps between two validations, which also happen after the last step; null for the last alone."""
+    checkpoint_every: Count | None = None
+    """Steps between two checkpoints; null for none."""
+
+    def contradictions(self) -> Iterable[tuple[str, str]]:
+        if self.clip_norm is not None and self.clip_value is not None:
+            yield "clip_value", "clip_norm and clip_value exclude each other; leave one of them null"
+
+
+class Cadence(Section):
+    """How often each table is recorded, in steps."""
+
+    parameters: Count = 1
+    """Steps between two records of the parameters' gradients and updates."""
+    layers: Count = 1
+    """Steps between two records of the layers' signals."""
+    timesteps: Count = 1
+    """Steps between two records of gradients through time."""
+
+
+class Record(Section):
+    """What is recorded."""
+
+    every: Literal["auto"] | Count | Cadence = "auto"
+    """Steps between two records: auto is every step up to 10,000 steps, thinned evenly beyond; a number n records the
+    steps divisible by n and the last; or a number for each table."""
+
+
+class Detect(Section):
+    """How the run is judged."""
+
+    ignore: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """Rules that are not asked, by name or code."""
+
+
+class Config(Section):
+    """A network, its data and its training: what ``gradscope run`` takes."""
+
+    name: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "run"
+    """Name of the run; left out, it is the file's."""
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
+    """Seed of the weights, of the order of the data and of everything else that is drawn."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where to train: auto takes the accelerator if there is one."""
+    model: Annotated[ModelOptions, Choice("kind", _OptionsOf(ARCHITECTURES), default="mlp")]
+    """The network."""
+    data: Annotated[DataOptions, Choice("name", _OptionsOf(DATASETS), default="digits")]
+    """The data."""
+    loss: Literal["cross_entropy", "mse", "bce"] = "cross_entropy"
+    """What is minimised: cross_entropy over classes, mse against one-hot targets, or bce (one logit for each class)."""
+    optimizer: Annotated[Optimizer, Choice("name", OPTIMIZERS, default="sgd")] = Sgd()
+    """What takes the steps."""
+    schedule: Annotated[Schedule, Choice("name", SCHEDULES, default="constant")] = Constant()
+    """How the learning rate moves."""
+    training: Training = Training()
+    """How long and with which numbers the network is trained."""
+    record: Record = Record()
+    """What is recorded."""
+    detect: Detect = Detect()
+    """How the run is judged."""
+
+    def contradictions(self) -> Iterable[tuple[str, str]]:
+        steps, warmup = self.training.steps, self.schedule.warmup_steps
+        if warmup > steps:
+            yield "schedule.warmup_steps", f"longer than the training (got {warmup}; expected at most training.steps, {steps})"
+
+    def problem(self, at: str, what: str) -> ConfigError:
+        """The error to raise where a key (a path, ``data.batch_size``) turns out wrong only while the training is set up."""
+        return ConfigError([f"{self._place(at)}: {at}: {what}"])
+
+    _place: Callable[[str], str] = PrivateAttr(default=lambda at: "config")

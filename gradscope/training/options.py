@@ -1,0 +1,91 @@
+"""Options that architectures and data sets share. No torch here: ``gradscope schema`` reads these."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from gradscope.strict.section import Section
+
+Activation = Literal[
+    "relu", "leaky_relu", "tanh", "sigmoid", "gelu", "silu", "elu", "selu", "celu", "softplus", "softsign", "hardtanh",
+    "hardsigmoid", "hardswish", "relu6", "rrelu", "mish", "logsigmoid", "tanhshrink", "softshrink", "hardshrink", "prelu",
+    "identity",
+]  # fmt: skip
+"""Names of ``torch.nn.functional``, lower case; ``identity`` makes a linear network, ``prelu`` has a parameter per layer."""
+
+Norm = Literal["none", "batch", "layer", "rms"]
+
+Scheme = Literal[
+    "kaiming_normal", "kaiming_uniform", "xavier_normal", "xavier_uniform", "lecun_normal", "lecun_uniform", "orthogonal",
+    "normal", "uniform", "trunc_normal", "identity", "zeros", "lsuv",
+]  # fmt: skip
+"""Names of ``torch.nn.init``, and LeCun's (1998) and LSUV (Mishkin & Matas 2016)."""
+
+Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Init(Section):
+    """How weights are drawn. Their standard deviation is gain / sqrt(fan) under kaiming and lecun,
+    gain * sqrt(2 / (fan_in + fan_out)) under xavier, gain itself under normal, uniform and trunc_normal; orthogonal gives
+    orthonormal rows times gain, identity the identity times gain. lsuv draws orthogonal weights, then scales each layer
+    on one batch until its output has variance 1.
+    """
+
+    scheme: Scheme = "kaiming_normal"
+    """How weights are drawn, by the names of torch.nn.init."""
+    gain: Literal["auto", "critical"] | Annotated[float, Field(ge=0)] = "auto"
+    """Scale of the weights: auto is what torch gives for the activation, critical the gain at which mean-field theory
+    predicts level gradients, or a number."""
+    fan: Literal["in", "out"] = "in"
+    """Which side of a layer kaiming and lecun count: its inputs (in) or its outputs (out)."""
+    bias: float = 0.0
+    """Value that every bias starts from."""
+
+
+class Residual(Section):
+    """Residual blocks: h + branch_scale * branch(h)."""
+
+    branch_scale: Literal["1/sqrt(depth)"] | float = 1.0
+    """What the branch is multiplied by before it is added: a number, or 1/sqrt(depth)."""
+
+
+class ModelOptions(Section):
+    """Base of every architecture's ``Options``, which adds ``kind: Literal[...]`` with the name of its file."""
+
+    kind: str
+
+
+class DataOptions(Section):
+    """Base of every data set's ``Options``, which adds ``name: Literal[...]`` with the name of its file."""
+
+    name: str
+    batch_size: Count = 128
+    """Rows of one forward pass; a step's batch is batch_size * training.accumulate."""
+    validation: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """Share of the data that is kept aside to validate on."""
+
+    @property
+    def size(self) -> int | None:
+        """Rows of the whole data set, None where that is known only after loading."""
+        return None
+
+    def split(self, size: int) -> tuple[int, int]:
+        """(training rows, validation rows) out of ``size``; at least one of each, given two."""
+        validation = min(max(round(size * self.validation), 1), size - 1)
+        return size - validation, validation
+
+    def contradictions(self) -> Iterable[tuple[str, str]]:
+        yield from super().contradictions()
+        if self.size is not None:
+            yield from self.misfits(self.size)
+
+    def misfits(self, size: int) -> Iterable[tuple[str, str]]:
+        """What these options contradict in a data set of ``size`` rows; for a loader that learns the size late."""
+        rows = self.split(size)[0]
+        if self.batch_size > rows:
+            yield "batch_size", f"larger than the training data (got {self.batch_size}; expected at most {rows} of {size} rows)"
