@@ -1,0 +1,50 @@
+"""Which device trains: what the config names, or the machine's accelerator. Never a silent fall-back."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+
+from gradscope.errors import TrainingError
+
+
+def resolve(name: str) -> torch.device:
+    """The device for ``auto`` (the accelerator that torch sees, else the CPU), ``cpu``, ``cuda`` or ``mps``.
+
+    Raises ``TrainingError`` when the device that is named is not there.
+    """
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    if name == "auto":
+        return accelerator or torch.device("cpu")
+    if name == "cpu" or (accelerator is not None and accelerator.type == name):
+        return torch.device(name)
+    backend = getattr(torch.backends, name, None)
+    built = backend is not None and backend.is_built()
+    why = "torch finds none on this machine" if built else f"this torch ({torch.__version__}) is built without it"
+    there = accelerator.type if accelerator else "cpu"
+    raise TrainingError(f"device {name!r} is not available: {why}", hint=f"use device: auto, here {there}")
+
+
+@contextlib.contextmanager
+def own_random_state(device: torch.device) -> Iterator[None]:
+    """Give the caller's random state of the CPU and of ``device`` back afterwards."""
+    if device.type == "cpu":
+        with torch.random.fork_rng(devices=[]):
+            yield
+    else:
+        with torch.random.fork_rng(devices=[device.index or 0], device_type=device.type):
+            yield
+
+
+@contextlib.contextmanager
+def out_of_memory_is_told(device: torch.device) -> Iterator[None]:
+    """Turn torch's out-of-memory errors, which have no type of their own on the CPU, into a ``TrainingError``."""
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+            hint = "lower data.batch_size (and raise training.accumulate to keep the step's batch), model.width or model.depth"
+            raise TrainingError(f"out of memory on {device}", hint=hint) from error
+        raise
