@@ -26,9 +26,9 @@ class Section(BaseModel):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        found = [(key.split("."), what) for key, what in self.contradictions()]
+        found = [_contradiction(key, what) for key, what in self.contradictions()]
         if found:
-            raise ValidationError.from_exception_data(type(self).__name__, [_detail(loc, what) for loc, what in found])
+            raise ValidationError.from_exception_data(type(self).__name__, found)
         return self
 
 
@@ -47,12 +47,17 @@ class Choice:
         if isinstance(value, Section):
             return value
         if not isinstance(value, Mapping):
-            raise PydanticCustomError("section_type", "expected a section", {"example": f"{{{self.key}: {self.default}}}"})
+            name = value if isinstance(value, str) and value in self.sections else self.default
+            raise PydanticCustomError("section_type", "expected a section", {"example": f"{{{self.key}: {name}}}"})
         name = value.get(self.key, self.default)
         if not isinstance(name, str) or name not in self.sections:
             error = PydanticCustomError("unknown_name", "not a known name", {"choices": sorted(self.sections)})
             raise ValidationError.from_exception_data(self.key, [InitErrorDetails(type=error, loc=(self.key,), input=name)])
-        return self.sections[name].model_validate(value)
+        return self.section(value).model_validate(value)
+
+    def section(self, value: Mapping[str, Any]) -> type[Section]:
+        """The model of the section that names itself in ``value``. Raises ``KeyError`` for a name that nobody gives."""
+        return self.sections[value.get(self.key, self.default)]
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_plain_validator_function(
@@ -71,5 +76,5 @@ class Choice:
         return {"anyOf": options}
 
 
-def _detail(loc: list[str], what: str) -> InitErrorDetails:
-    return InitErrorDetails(type=PydanticCustomError("contradiction", "{what}", {"what": what}), loc=tuple(loc), input=None)
+def _contradiction(key: str, what: str) -> InitErrorDetails:
+    return InitErrorDetails(type=PydanticCustomError("contradiction", "{what}", {"what": what}), loc=(key,), input=None)

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, PrivateAttr
 
 from gradscope.errors import ConfigError
 from gradscope.plugins import Registry
+from gradscope.strict.problems import validated
 from gradscope.strict.section import Choice, Section
+from gradscope.strict.yaml12 import Document, Problem, dump, read
 from gradscope.training.options import Count, DataOptions, ModelOptions, Positive, Share
 
 ARCHITECTURES = Registry("gradscope.training.architectures", noun="architecture")
 """Each file: a pydantic model ``Options`` (a ``ModelOptions``) and ``build(options, ...)``, which imports torch."""
 DATASETS = Registry("gradscope.training.datasets", noun="data set")
 """Each file: a pydantic model ``Options`` (a ``DataOptions``) and ``load(options, seed)``."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The document that a config was read from; configs of the same values are equal wherever they came from."""
+
+    document: Document | None = field(default=None, compare=False, repr=False)
 
 
 class _OptionsOf(Mapping[str, type[Section]]):
@@ -251,6 +263,25 @@ class Config(Section):
 
     def problem(self, at: str, what: str) -> ConfigError:
         """The error to raise where a key (a path, ``data.batch_size``) turns out wrong only while the training is set up."""
-        return ConfigError([f"{self._place(at)}: {at}: {what}"])
+        document, where = self._origin.document, tuple(at.split("."))
+        return ConfigError([str(Problem(document.spot(where), where, what)) if document else f"{at}: {what}"])
 
-    _place: Callable[[str], str] = PrivateAttr(default=lambda at: "config")
+    def to_yaml(self) -> str:
+        """Every key of this config, defaults included, as YAML that ``load_config`` reads back as the same config."""
+        return dump(self.model_dump(mode="json"))
+
+    _origin: Origin = PrivateAttr(default_factory=Origin)
+
+
+def load_config(path: Path | str, overrides: Sequence[str] = ()) -> Config:
+    """The config of a file, with overrides as ``model.depth=50`` set. Raises ``ConfigError`` with all its problems."""
+    document = read(path).overridden(overrides)
+    document.data.setdefault("name", _name(Path(path).stem))
+    config = validated(Config, document)
+    config._origin = Origin(document)
+    return config
+
+
+def _name(stem: str) -> str:
+    """A file's stem as the name of a run: what a run may not be called becomes a hyphen."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", stem).lstrip("._-")[:100] or "run"

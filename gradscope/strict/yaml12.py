@@ -1,0 +1,297 @@
+"""YAML 1.2 with positions: a text becomes plain values, and every value remembers where it stood.
+
+PyYAML reads YAML 1.1, in which ``1e-3`` is a text and ``yes`` is true. Here its scanner and parser are used, and the
+scalars are read by the core schema of YAML 1.2, as editors do. Tags, merge keys and duplicate keys are refused.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gradscope.errors import ConfigError
+
+Key = str | int
+Where = tuple[Key, ...]
+"""Where a value stands: ``("model", "depth")``; numbers count the members of a list."""
+
+SIZE_LIMIT = 256 * 1024
+"""Bytes. A config has about a thousand; a file beyond this is something else, or hostile."""
+VALUE_LIMIT = 10_000
+"""Values after aliases are resolved: a few lines of aliases of aliases can stand for billions."""
+
+_NULL = {"", "~", "null", "Null", "NULL"}
+_BOOLEAN = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+_INTEGER = re.compile(r"[-+]?[0-9]+")
+_BASED = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_INFINITE = re.compile(r"([-+]?)\.(inf|Inf|INF)")
+_NAN = {".nan", ".NaN", ".NAN"}
+
+
+@dataclass(frozen=True)
+class Spot:
+    """A stretch of a text: ``file:line:column`` (from 1) of its start, and its offsets in the text, to cut and paste."""
+
+    file: str
+    line: int
+    column: int
+    start: int = 0
+    end: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a value stands and, in a mapping, its key."""
+
+    value: Spot
+    key: Spot | None = None
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong at a place; ``where`` is None for what concerns no value, such as bad syntax."""
+
+    spot: Spot
+    where: Where | None
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.spot}: {dotted(self.where)}: {self.what}" if self.where else f"{self.spot}: {self.what}"
+
+
+@dataclass(frozen=True)
+class Document:
+    """One text, read: its values, the place of each, and what was wrong with them so far."""
+
+    file: str
+    text: str
+    data: Any
+    places: dict[Where, Place] = field(repr=False)
+    problems: tuple[Problem, ...] = ()
+
+    def spot(self, where: Where, *, key: bool = False) -> Spot:
+        """Where a value (or its key) stands; for one that is not there, the nearest that holds it."""
+        if where in self.places:
+            place = self.places[where]
+            return place.key or place.value if key else place.value
+        return self.spot(where[:-1], key=True) if where else Spot(self.file, 1, 1)
+
+    def overridden(self, overrides: Sequence[str]) -> Document:
+        """The same with ``model.depth=50`` set, each value read as YAML and placed at ``--set:<its number>``."""
+        document = self
+        for number, override in enumerate(overrides, 1):
+            document = document._with(override, number)
+        return document
+
+    def _with(self, override: str, number: int) -> Document:
+        path, equals, value = override.partition("=")
+        where = tuple(path.strip().split("."))
+        here = Spot("--set", number, 1, 0, len(path))
+        if not equals or not all(where):
+            return self._wrong(Problem(here, None, f"not an override (got {override!r}; expected KEY=VALUE, model.depth=50)"))
+        # Blanks in the place of the key keep the columns of the value true.
+        read = parse(" " * (len(path) + 1) + value, "--set", first_line=number)
+        data, places = dict(self.data), dict(self.places)
+        section: Any = data
+        for depth, key in enumerate(where[:-1], 1):
+            if isinstance(section.get(key), list):
+                return self._wrong(Problem(here, where[:depth], "a list is set whole, as in betas=[0.9, 0.99]"))
+            if not isinstance(section.get(key), dict):
+                places[where[:depth]] = Place(here, here)
+            section[key] = section = dict(section[key]) if isinstance(section.get(key), dict) else {}
+        section[where[-1]] = read.data
+        places = {w: p for w, p in places.items() if w[: len(where)] != where}
+        places |= {where + w: replace(p, key=p.key if w else here) for w, p in read.places.items()}
+        moved = tuple(replace(p, where=where + p.where) if p.where is not None else p for p in read.problems)
+        kept = tuple(p for p in self.problems if p.where is None or p.where[: len(where)] != where)
+        return replace(self, data=data, places=places, problems=kept + moved)
+
+    def _wrong(self, problem: Problem) -> Document:
+        return replace(self, problems=(*self.problems, problem))
+
+
+def read(path: Path | str) -> Document:
+    """Read a file. Raises ``ConfigError`` where it cannot be read, is too large, or is not YAML."""
+    try:
+        with open(path, "rb") as stream:
+            raw = stream.read(SIZE_LIMIT + 1)
+    except FileNotFoundError:
+        raise ConfigError([f"{path}: no such file"], hint=_nearby(Path(path))) from None
+    except IsADirectoryError:
+        raise ConfigError([f"{path}: is a folder (expected a YAML file)"], hint=_nearby(Path(path) / "x")) from None
+    except OSError as error:
+        raise ConfigError([f"{path}: cannot be read: {error.strerror or error}"]) from None
+    if len(raw) > SIZE_LIMIT:
+        raise ConfigError([f"{path}: too large for a config (expected at most {SIZE_LIMIT // 1024} KiB)"])
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        column = error.start - (raw.rfind(b"\n", 0, error.start) + 1) + 1
+        raise ConfigError([f"{path}:{line}:{column}: not a text in UTF-8 (byte 0x{raw[error.start]:02x})"]) from None
+    document = parse(text, str(path))
+    if not isinstance(document.data, dict):
+        got = "an empty file" if document.data is None else f"{shown(document.data)} at the top"
+        raise ConfigError([f"{document.spot(())}: not a config (got {got}; expected keys with values, such as 'seed: 0')"])
+    return document
+
+
+def parse(text: str, file: str, *, first_line: int = 1) -> Document:
+    """Read a text. Raises ``ConfigError`` on bad syntax; what else is wrong stands in ``problems``."""
+    try:
+        node = yaml.compose(text, _Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        at = Spot(file, mark.line + first_line, mark.column + 1) if mark else Spot(file, first_line, 1)
+        raise ConfigError([str(Problem(at, None, _syntax(error, text, mark)))]) from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position)
+        column = error.position - (text.rfind("\n", 0, error.position) + 1)
+        at = Spot(file, line + first_line, column + 1)
+        raise ConfigError([str(Problem(at, None, f"not a text character (got {chr(error.character)!r})"))]) from None
+    except RecursionError:
+        raise ConfigError([f"{file}:{first_line}:1: nested too deeply for a config"]) from None
+    return _Reader(file, first_line).document(text, node)
+
+
+class _Loader(yaml.SafeLoader):
+    """Tells plain scalars from quoted ones and leaves their reading to ``_Reader``."""
+
+    def resolve(self, kind: type[yaml.Node], value: Any, implicit: Any) -> str:
+        return "plain" if kind is yaml.ScalarNode and implicit[0] else "untagged"
+
+
+class _Reader:
+    """Turns PyYAML's nodes into values."""
+
+    def __init__(self, file: str, first_line: int) -> None:
+        self.file, self.first_line = file, first_line
+        self.places: dict[Where, Place] = {}
+        self.problems: list[Problem] = []
+        self.count = 0
+
+    def document(self, text: str, node: yaml.Node | None) -> Document:
+        data = self.value(node, (), None, ()) if node is not None else None
+        return Document(self.file, text, data, self.places, tuple(self.problems))
+
+    def value(self, node: yaml.Node, where: Where, key: Spot | None, above: tuple[yaml.Node, ...]) -> Any:
+        self.count += 1
+        spot = self.spot(node)
+        if self.count > VALUE_LIMIT or node in above:
+            what = f"aliases stand for more than {VALUE_LIMIT:,} values" if node not in above else "an alias holds itself"
+            raise ConfigError([str(Problem(spot, where, what))])
+        self.places[where] = Place(spot, key)
+        if node.tag not in ("plain", "untagged"):
+            tag = node.tag.replace("tag:yaml.org,2002:", "!!")
+            self.wrong(spot, where, f"tags are not allowed (got {tag}; expected the plain value)")
+            return None
+        if isinstance(node, yaml.MappingNode):
+            return dict(self.items(node, where, (*above, node)))
+        if isinstance(node, yaml.SequenceNode):
+            return [self.value(n, (*where, i), None, (*above, node)) for i, n in enumerate(node.value)]
+        return self.plain(node, where) if node.tag == "plain" else node.value
+
+    def items(self, node: yaml.MappingNode, where: Where, above: tuple[yaml.Node, ...]) -> Iterator[tuple[str, Any]]:
+        seen: dict[str, Spot] = {}
+        for key_node, value_node in node.value:
+            spot, key = self.spot(key_node), key_node.value
+            if not isinstance(key, str):
+                self.wrong(spot, where, "a key must be a word")
+            elif key in seen:
+                first = seen[key]
+                self.wrong(spot, (*where, key), f"duplicate key (first at {first.line}:{first.column})")
+            elif key == "<<" and key_node.tag == "plain":
+                self.wrong(spot, (*where, key), "merge keys are not part of YAML 1.2; write the keys out")
+            else:
+                seen[key] = spot
+                yield key, self.value(value_node, (*where, key), spot, above)
+
+    def plain(self, node: yaml.Node, where: Where) -> Any:
+        try:
+            return scalar(node.value)
+        except ValueError:  # more digits than Python converts
+            self.wrong(self.spot(node), where, f"a number of {len(node.value)} digits")
+            return None
+
+    def spot(self, node: yaml.Node) -> Spot:
+        start, end = node.start_mark, node.end_mark
+        return Spot(self.file, start.line + self.first_line, start.column + 1, start.index, end.index)
+
+    def wrong(self, spot: Spot, where: Where, what: str) -> None:
+        self.problems.append(Problem(spot, where, what))
+
+
+def scalar(text: str) -> Any:
+    """A plain scalar by the core schema of YAML 1.2."""
+    if text in _NULL:
+        return None
+    if text in _BOOLEAN:
+        return _BOOLEAN[text]
+    if _INTEGER.fullmatch(text):
+        return int(text)
+    if _BASED.fullmatch(text):
+        return int(text, 0)
+    if _FLOAT.fullmatch(text):
+        return float(text)
+    if infinite := _INFINITE.fullmatch(text):
+        return -math.inf if infinite[1] == "-" else math.inf
+    return math.nan if text in _NAN else text
+
+
+def dump(data: Any) -> str:
+    """Plain values as YAML that this module and any YAML 1.1 reader read back the same; the innermost sections on a line."""
+    text: str = yaml.dump(data, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=120, allow_unicode=True)
+    return text
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes texts that YAML 1.2 would read as numbers, beside those that YAML 1.1 would."""
+
+
+_Dumper.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
+_Dumper.add_implicit_resolver("tag:yaml.org,2002:int", _BASED, ["0"])
+
+
+def dotted(where: Where) -> str:
+    """``model.depth``, ``optimizer.betas[1]``."""
+    return "".join(f"[{k}]" if isinstance(k, int) else f".{k}" for k in where).removeprefix(".")
+
+
+def shown(value: Any) -> str:
+    """A value as a person would name it in a message, short."""
+    if isinstance(value, dict):
+        return "a section"
+    if isinstance(value, list | tuple):
+        return "a list"
+    if isinstance(value, str):
+        return repr(value if len(value) <= 60 else value[:57] + "...")
+    if value is None or isinstance(value, bool):
+        return {None: "nothing", True: "true", False: "false"}[value]
+    return f".{value}".replace(".-", "-.") if isinstance(value, float) and not math.isfinite(value) else _short(str(value))
+
+
+def _short(number: str) -> str:
+    return number if len(number) <= 40 else f"a number of {len(number)} digits"
+
+
+def _syntax(error: yaml.MarkedYAMLError, text: str, mark: yaml.Mark | None) -> str:
+    if mark and text[mark.index : mark.index + 1] == "\t":
+        return "a tab; YAML indents with blanks"
+    parts = [p for p in (error.context, error.problem) if p]
+    return f"not YAML: {', '.join(parts)}"
+
+
+def _nearby(path: Path) -> str | None:
+    """Which config files there are beside a path that is not one."""
+    found = sorted(p.name for p in path.parent.glob("*.y*ml"))[:8] if path.parent.is_dir() else []
+    return f"in {path.parent} there are: {', '.join(found)}" if found else None
