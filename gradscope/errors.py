@@ -1,4 +1,4 @@
-"""Every error that Gradscope raises on purpose, each with a slug, an exit code and, where there is one, a hint."""
+"""Every error that Gradscope raises on purpose, each with a slug, an exit code and, where there is one, a hint; its warnings."""
 
 from __future__ import annotations
 
@@ -69,6 +69,16 @@ class UnsupportedError(GradscopeError):
 
 def did_you_mean(word: object, choices: Iterable[str]) -> str:
     """``; did you mean 'relu'?`` where one of the choices is near, else nothing."""
-    by_folded = {choice.casefold(): choice for choice in choices}
-    near = difflib.get_close_matches(str(word).casefold(), by_folded, n=1, cutoff=0.6)
+    folded = str(word).casefold()
+    # A slip seldom changes the first letter; in a short word, another first letter makes another word: gpu is not cpu.
+    by_folded = {c.casefold(): c for c in choices if len(folded) > 4 or c.casefold()[:1] == folded[:1]}
+    near = difflib.get_close_matches(folded, by_folded, n=1, cutoff=0.6)
     return f"; did you mean {by_folded[near[0]]!r}?" if near else ""
+
+
+class GradscopeWarning(UserWarning):
+    """Something that a person should know, though the work goes on."""
+
+
+class RecordingWarning(GradscopeWarning):
+    """Something of a training could not be seen, and is recorded as absent."""
