@@ -1,0 +1,130 @@
+"""How an activation's slope behaves, found by evaluating it: on which inputs it is flat, and at which end.
+
+Any parameterless module that maps entries one by one is an activation; nothing depends on its class. The slope is taken
+on a grid over [-30, 30] and compared with its supremum on [-3, 3], where pre-activations of a healthy layer live.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+FLAT = 0.05
+"""Share of the largest slope under which an entry counts as saturated: tanh beyond 2.18, the sigmoid beyond 4.36."""
+BLOCKED = 1e-3
+"""Share of the largest slope under which a unit passes no gradient worth the name: a ReLU at 0, a leaky one never."""
+REACH = 30.0
+
+
+@dataclass(frozen=True)
+class Activation:
+    """``kind`` is ``one-sided`` (flat below: units can die), ``two-sided`` (flat at both ends) or ``other``.
+
+    Inputs in [``low``, ``high``] have a slope of at least ``FLAT`` of the supremum; ``alive_low`` and ``alive_high`` bound
+    the inputs whose slope is at least ``BLOCKED`` of it. An open end is infinite.
+    """
+
+    kind: str
+    low: float
+    high: float
+    alive_low: float
+    alive_high: float
+
+    def saturated(self, inputs: Tensor) -> Tensor:
+        """Share of the entries on a flat part, 0-dim."""
+        return ((inputs < self.low) | (inputs > self.high)).to(torch.float32).mean()
+
+    def alive(self, inputs: Tensor) -> Tensor:
+        """Per unit, whether any row passes a gradient: (rows, units) -> (units,) bool."""
+        low, high = inputs.amin(0), inputs.amax(0)
+        return (high > self.alive_low) & (low < self.alive_high)
+
+
+def examine(module: nn.Module) -> Activation | None:
+    """What kind of activation a module is; None for one that is none (has parameters, mixes entries, or is linear)."""
+    if any(True for _ in module.parameters()) or any(True for _ in module.buffers()) or any(True for _ in module.children()):
+        return None
+    if isinstance(module, nn.Identity | nn.Flatten | nn.modules.dropout._DropoutNd | nn.modules.loss._Loss):
+        return None
+    mode = module.training
+    try:
+        module.training = False  # a randomised ReLU is judged by its mean slope; set past train(), which users override
+        with torch.random.fork_rng(devices=[]), torch.enable_grad():
+            grid = (torch.arange(-3000, 3001, dtype=torch.float64)[None] * (REACH / 3000)).requires_grad_()
+            output = module(grid.clone())
+            if not isinstance(output, Tensor) or output.shape != grid.shape:
+                return None
+            (slope,) = torch.autograd.grad(output.sum(), grid)
+            shifted = module(grid.detach()[:, ::3].clone())
+            elementwise = torch.equal(shifted, output.detach()[:, ::3])
+    except Exception:  # a module that cannot take the grid is no activation: whatever it raises says so
+        return None
+    finally:
+        module.training = mode
+    return classify(grid.detach()[0], slope[0].abs()) if elementwise else None
+
+
+def classify(grid: Tensor, slope: Tensor) -> Activation | None:
+    """From slopes on a grid; None where the slope is the same everywhere (a linear map)."""
+    inner = slope[(grid >= -3) & (grid <= 3)]
+    top = float(inner.max())
+    if top <= 0 or float(slope.max() - slope.min()) < 1e-6 * top:
+        return None
+    low, high = _span(grid, slope >= FLAT * top)
+    alive_low, alive_high = _span(grid, slope >= BLOCKED * top)
+    inf = float("inf")
+    kind = {(True, True): "two-sided", (True, False): "one-sided"}.get((low > -inf, high < inf), "other")
+    if kind == "two-sided" and low >= 0:  # ReLU6: flat for every negative input, so a rectifier whose units die
+        kind = "one-sided"
+    return Activation(kind, low, high, alive_low, alive_high)
+
+
+def _span(grid: Tensor, steep: Tensor) -> tuple[float, float]:
+    """The smallest interval outside which the slope is never steep; infinite at an end that is steep up to the edge."""
+    at = torch.nonzero(steep).flatten()
+    first, last = int(at[0]), int(at[-1])
+    inf = float("inf")
+    return (-inf if first == 0 else float(grid[first - 1]), inf if last == len(grid) - 1 else float(grid[last + 1]))
+
+
+FUNCTIONAL: dict[str, nn.Module] = {
+    "ReluBackward0": nn.ReLU(),
+    "SigmoidBackward0": nn.Sigmoid(),
+    "TanhBackward0": nn.Tanh(),
+    "GeluBackward0": nn.GELU(),
+    "SiluBackward0": nn.SiLU(),
+    "MishBackward0": nn.Mish(),
+    "EluBackward0": nn.ELU(),
+    "LeakyReluBackward0": nn.LeakyReLU(),
+    "SoftplusBackward0": nn.Softplus(),
+    "HardtanhBackward0": nn.Hardtanh(),
+    "HardsigmoidBackward0": nn.Hardsigmoid(),
+    "HardswishBackward0": nn.Hardswish(),
+}
+"""Activations called as functions, by the autograd node that they leave; parameters other than the default's move the
+flat parts too little to matter for the kinds above (a leaky slope aside, which never counts as flat at its default)."""
+
+
+def inputs_of(node: object) -> Tensor | None:
+    """The pre-activation that a functional activation's node has saved, or what stands for it; None where it is gone.
+
+    Nodes that save only their result (ReLU, sigmoid, tanh) give it back through the inverse: what matters is on which
+    side of a bound an entry lies.
+    """
+    try:
+        if (saved := getattr(node, "_saved_self", None)) is not None:
+            return saved.detach()  # type: ignore[no-any-return]
+        result = getattr(node, "_saved_result", None)
+    except RuntimeError:  # freed, or packed by a checkpoint
+        return None
+    if result is None:
+        return None
+    result = result.detach()
+    name = type(node).__name__
+    if name == "SigmoidBackward0":
+        return torch.logit(result)
+    if name == "TanhBackward0":
+        return torch.atanh(result)
+    return result  # type: ignore[no-any-return]

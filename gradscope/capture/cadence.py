@@ -1,0 +1,125 @@
+"""Which steps are read: a fixed schedule, or as often as a budget of the step time allows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from gradscope.errors import UsageError
+
+KINDS = ("gradients", "parameters", "layers", "timesteps")
+"""What a step can read: the norms of the gradients; gradients, weights and updates in full; layers; time steps."""
+GRADIENTS, PARAMETERS, LAYERS, TIMESTEPS = KINDS
+Plan = frozenset[str]
+"""The kinds that one step reads."""
+EVERYTHING: Plan = frozenset((PARAMETERS, LAYERS, TIMESTEPS))
+NOTHING: Plan = frozenset()
+
+
+class Cadence(Protocol):
+    def plan(self, step: int) -> Plan:
+        """What to read at this step; asked once a step, in order."""
+        ...
+
+    def account(self, plan: Plan, spent: float, elapsed: float) -> None:
+        """A step under this plan cost ``spent`` seconds of reading and took ``elapsed`` in all."""
+        ...
+
+    def describe(self) -> str: ...
+
+
+@dataclass
+class Fixed:
+    """Each kind at the steps with ``step % n == 0``, and at ``last``, where the length of the run is known; 0 is never."""
+
+    every: Mapping[str, int]
+    last: int | None = None
+
+    def __post_init__(self) -> None:
+        for kind, n in self.every.items():
+            if kind not in KINDS:
+                raise UsageError(f"every: unknown kind {kind!r} (expected one of {', '.join(KINDS)})")
+            if n < 0:
+                raise UsageError(f"every: {kind} must be 0 (never) or a positive number of steps (got {n})")
+
+    def plan(self, step: int) -> Plan:
+        return frozenset(k for k, n in self.every.items() if n and (step % n == 0 or step == self.last))
+
+    def account(self, plan: Plan, spent: float, elapsed: float) -> None:
+        pass
+
+    def describe(self) -> str:
+        names = [f"{kind} every {'step' if n == 1 else f'{n} steps'}" for kind, n in self.every.items() if n]
+        return ", ".join(names) or "nothing but the loss"
+
+
+@dataclass
+class Adaptive:
+    """Everything at steps 0, 1, 2, 4 ... 128; otherwise as often as ``overhead`` (a share of the step time) allows.
+
+    Reading has an allowance of ``ALLOWANCE`` seconds in all that the budget does not count, so that short runs are seen
+    well; it is spent at steps that thin out (16 per doubling), and then the budget rules: half of it reads everything, half the
+    norms of the gradients alone. What reading costs is measured while it runs.
+    """
+
+    overhead: float = 0.02
+    total: float = 0.0
+    """Seconds that the steps took."""
+    spent: dict[str, float] = field(default_factory=lambda: {"full": 0.0, GRADIENTS: 0.0})
+    counted: dict[str, int] = field(default_factory=lambda: {"full": 0, GRADIENTS: 0})
+    steps: int = 0
+    _cost: dict[str, float] = field(default_factory=lambda: {"full": 0.0, GRADIENTS: 0.0})
+    _next: int = 0
+
+    ALLOWANCE = 0.5
+    ALWAYS = frozenset([0] + [2**i for i in range(8)])
+    PER_DOUBLING = 16
+
+    def plan(self, step: int) -> Plan:
+        if step in self.ALWAYS or (step >= self._next and self._affordable("full")):
+            return EVERYTHING
+        return frozenset((GRADIENTS,)) if self._affordable(GRADIENTS) else NOTHING
+
+    def _affordable(self, kind: str) -> bool:
+        allowance = self.ALLOWANCE if kind == "full" else 0.0
+        return self.spent[kind] + self._cost[kind] <= allowance + 0.5 * self.overhead * self.total
+
+    def account(self, plan: Plan, spent: float, elapsed: float) -> None:
+        self.total += elapsed
+        self.steps += 1
+        if not plan:
+            return
+        kind = GRADIENTS if plan == {GRADIENTS} else "full"
+        self.spent[kind] += spent
+        self.counted[kind] += 1
+        self._cost[kind] = spent if self.counted[kind] == 1 else 0.7 * self._cost[kind] + 0.3 * spent
+        if kind == "full":
+            within = self.spent[kind] <= self.ALLOWANCE
+            self._next = self.steps + (max(0, self.steps // self.PER_DOUBLING - 1) if within else 0)
+
+    def describe(self) -> str:
+        def gap(kind: str) -> str:
+            n = max(1, round(self.steps / self.counted[kind])) if self.counted[kind] else 0
+            return "never" if not n else "every step" if n == 1 else f"every {n} steps"
+
+        share = sum(self.spent.values()) / self.total if self.total else 0.0
+        both = self.counted[GRADIENTS] + self.counted["full"]
+        norms = max(1, round(self.steps / both)) if both else 0
+        return (
+            f"recording took {share:.1%} of the step time; gradient norms every {'step' if norms == 1 else f'{norms} steps'}, "
+            f"layers and weights {gap('full')}"
+        )
+
+
+def cadence(every: int | Mapping[str, int] | None, overhead: float, last: int | None = None) -> Cadence:
+    """From what a user gives: None adapts, a number reads everything at every n-th step, a mapping each kind at its own."""
+    if every is None:
+        if not 0 <= overhead < 1:
+            raise UsageError(f"overhead must be a share of the step time in [0, 1) (got {overhead})")
+        return Adaptive(overhead)
+    if isinstance(every, int):
+        if every < 1:
+            raise UsageError(f"every must be a positive number of steps (got {every})")
+        return Fixed(dict.fromkeys((PARAMETERS, LAYERS, TIMESTEPS), every), last)
+    return Fixed(dict(every), last)

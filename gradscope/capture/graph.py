@@ -1,0 +1,115 @@
+"""The autograd graph as seen from the output: which modules' outputs every path from input to loss passes.
+
+A node's grad_fn knows only its producers, so the graph is walked from the output back. A node d dominates a node s when
+every path from the output back to s passes d. **The trunk** are the dominators of the earliest outputs of modules that hold
+a matrix: every layer of a plain net, the stream of a residual one, without a case distinction. The walk visits nodes by
+falling sequence number, in which every consumer comes before its producers, so dominators are found in one pass.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+
+Node = Any
+"""A ``torch.autograd.graph.Node``; its Python object is the same for as long as something holds it."""
+
+
+class Graph:
+    """All nodes behind ``roots`` that were made by operations (leaves' accumulators left out), consumers first."""
+
+    def __init__(self, roots: Sequence[Node]) -> None:
+        self.nodes: list[Node] = []
+        self.consumers: dict[Node, list[Node]] = {}
+        heap: list[tuple[int, int, Node]] = []
+        for root in dict.fromkeys(roots):
+            self.consumers[root] = []
+            heapq.heappush(heap, (-_sequence(root), len(heap), root))
+        pushed = len(heap)
+        while heap:
+            node = heapq.heappop(heap)[2]
+            self.nodes.append(node)
+            for producer, _ in node.next_functions:
+                if producer is None or hasattr(producer, "variable"):
+                    continue
+                known = self.consumers.get(producer)
+                if known is None:
+                    self.consumers[producer] = [node]
+                    pushed += 1
+                    heapq.heappush(heap, (-_sequence(producer), pushed, producer))
+                else:
+                    known.append(node)
+
+    def dominators(self) -> dict[Node, Node | None]:
+        """Immediate dominator of each node as seen from the roots; None at a root (Cooper, Harvey & Kennedy 2001)."""
+        parent: dict[Node, Node | None] = {}
+        depth: dict[Node | None, int] = {None: 0}
+        for node in self.nodes:
+            found: Node | None = None
+            for i, consumer in enumerate(self.consumers[node]):
+                found = consumer if i == 0 else _meet(found, consumer, parent, depth)
+            parent[node] = found
+            depth[node] = depth[found] + 1
+        return parent
+
+    def trunk(self, candidates: Iterable[Node]) -> set[Node]:
+        """Which of the candidates (outputs of modules that hold a matrix) dominate an earliest candidate.
+
+        Earliest are those with no other candidate behind them: one in most nets, one a tower where several join.
+        """
+        wanted = {c for c in candidates if c in self.consumers}
+        behind: dict[Node, bool] = {}  # whether a candidate is among a node's producers, however far
+        for node in reversed(self.nodes):
+            behind[node] = any(p in wanted or behind.get(p, False) for p, _ in node.next_functions if p is not None)
+        parent = self.dominators()
+        found: set[Node] = set()
+        for start in wanted:
+            if behind[start]:
+                continue
+            at: Node | None = start
+            while at is not None and at not in found:
+                if at in wanted:
+                    found.add(at)
+                at = parent[at]
+        return found
+
+
+def _sequence(node: Node) -> int:
+    return int(node._sequence_nr()) if hasattr(node, "_sequence_nr") else 0
+
+
+def _meet(a: Node | None, b: Node | None, parent: dict[Node, Node | None], depth: dict[Node | None, int]) -> Node | None:
+    """The nearest node that dominates both."""
+    while a is not b:
+        if depth[a] >= depth[b]:
+            a = parent[a] if a is not None else None
+        else:
+            b = parent[b] if b is not None else None
+    return a
+
+
+def tensors_in(value: object) -> list[torch.Tensor]:
+    """Every tensor in nested tuples, lists, dicts and dataclass-like outputs, in order."""
+    if isinstance(value, torch.Tensor):
+        return [value]
+    if isinstance(value, dict):
+        return [t for v in value.values() for t in tensors_in(v)]
+    if isinstance(value, list | tuple):
+        return [t for v in value for t in tensors_in(v)]
+    if hasattr(value, "__dataclass_fields__"):
+        return [t for v in vars(value).values() for t in tensors_in(v)]
+    return []
+
+
+def input_edge(node: Node, inputs: Sequence[torch.Tensor]) -> int | None:
+    """Index among a node's producers of the module's own input, where the module is that one node; else None."""
+    for tensor in inputs:
+        if tensor.grad_fn is None:
+            continue
+        for i, (producer, number) in enumerate(node.next_functions):
+            if producer is tensor.grad_fn and number == tensor.output_nr:
+                return i
+    return None

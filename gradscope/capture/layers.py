@@ -1,0 +1,294 @@
+"""Signals at the layers: hooks that live for the steps that sample them, and find the stations of any model by themselves.
+
+The first sampled forward watches every module and walks the autograd graph; from then on only the stations are hooked.
+The back-propagated gradient is read by a pre-hook on the autograd node of the output, set from the forward hook: it sees
+the sum over all consumers, costs a third of a full backward hook, and in-place activations survive it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gradscope.capture import activations
+from gradscope.capture.activations import Activation, examine
+from gradscope.capture.graph import Graph, Node, input_edge, tensors_in
+from gradscope.capture.guard import Guard, unguarded
+from gradscope.capture.output import OutputTally
+from gradscope.capture.tally import Tally, unit_dim
+from gradscope.capture.through_time import Replay
+from gradscope.record.manifest import LayerInfo
+
+Key = tuple[str, int]
+"""A module's name and which of its calls within one forward pass."""
+
+
+class Layers:
+    """Reads every station of ``model`` while attached; ``named`` gives its modules under their public names."""
+
+    def __init__(self, model: nn.Module, named: Sequence[tuple[str, nn.Module]], guard: Guard = unguarded) -> None:
+        self.model = model
+        self.guard = guard
+        self.modules = {name: m for name, m in named if m is not model}
+        self.activations: dict[str, Activation] = {
+            name: found for name, m in self.modules.items() if (found := examine(m)) is not None
+        }
+        self.blocks = _blocks(model, dict(named))
+        self.watched: dict[str, nn.Module] = {
+            n: m for n, m in self.modules.items() if n in self.activations or any(True for _ in m.parameters())
+        }
+        self.infos: dict[str, LayerInfo] = {}
+        self.trusted: set[Key] = set()
+        """Stations whose last norms lay inside float32's safe range, so that large outputs may be read in float32."""
+        self._functional: dict[Key, Activation] = {}
+        self._handles: list[Any] = []
+        self._discovered = False
+        self.clear()
+
+    # ---- the life of a sampled step
+
+    def attach(self, *, through_time: bool) -> None:
+        self.clear()
+        self._through_time = through_time
+        self._handles = [
+            self.model.register_forward_pre_hook(self.guard(self._begin)),
+            self.model.register_forward_hook(self.guard(self._end)),
+        ]
+        for name, module in self.watched.items():
+            if name in self.activations:
+                self._handles.append(module.register_forward_pre_hook(self.guard(self._before_activation(name))))
+            self._handles.append(module.register_forward_hook(self.guard(self._after(name))))
+
+    def detach(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    def clear(self) -> None:
+        """Lets go of everything that a step left: tallies, nodes, tensors."""
+        self.tallies: dict[Key, Tally] = {}
+        self.output = OutputTally()
+        self.replays: list[Replay] = []
+        self._through_time = False
+        self._new_forward()
+        self._quiet: dict[str, int] = {}
+
+    def _new_forward(self) -> None:
+        self._calls: dict[str, int] = {}
+        self._nodes: dict[Node, Key] = {}
+        self._aliases: dict[Node, list[str]] = {}
+
+    def end_of_backward(self) -> None:
+        """A later call of a module belongs to another micro-batch, also where the root module is never called."""
+        self._new_forward()
+
+    @property
+    def fired(self) -> bool:
+        return bool(self.tallies)
+
+    def rediscover_if_changed(self) -> None:
+        """Watches everything again at the next sample when a station kept silent: the model takes another path."""
+        if self._discovered and {name for name, _ in self.tallies} != set(self.watched):
+            self._discovered = False
+            self.watched = {n: m for n, m in self.modules.items() if n in self.activations or any(True for _ in m.parameters())}
+
+    # ---- hooks
+
+    def _begin(self, _module: nn.Module, _args: object) -> None:
+        if not _in_backward():
+            self._new_forward()
+
+    def _end(self, _module: nn.Module, _args: object, output: object) -> None:
+        if not torch.is_grad_enabled() or not self.model.training or _in_backward():
+            return
+        roots = [t for t in tensors_in(output) if t.grad_fn is not None]
+        if not roots:
+            return
+        if not self._discovered:
+            self._discover([t.grad_fn for t in roots])
+        elif self._functional:
+            self._read_functional(Graph([t.grad_fn for t in roots]))
+        main = next((t for t in roots if t.dim() >= 2), None)
+        if main is not None:
+            self.output.see(main, self.guard)
+
+    def _before_activation(self, name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+        activation = self.activations[name]
+
+        def hook(module: nn.Module, args: tuple[Any, ...]) -> None:
+            if args and isinstance(args[0], Tensor) and self._counts(args[0]):
+                key = (name, self._calls.get(name, 0))
+                self._tally(key, module, args[0]).see_activation(activation, args[0], unit_dim(module, args[0]))
+
+        return hook
+
+    def _counts(self, tensor: Tensor) -> bool:
+        return (
+            tensor.is_floating_point()
+            and tensor.numel() > 0
+            and tensor.requires_grad
+            and torch.is_grad_enabled()
+            and self.model.training
+            and not _in_backward()
+        )
+
+    def _after(self, name: str) -> Callable[[nn.Module, tuple[Any, ...], object], None]:
+        def hook(module: nn.Module, args: tuple[Any, ...], output: object) -> None:
+            if not self.model.training:
+                return
+            if not torch.is_grad_enabled():
+                self._quiet[name] = self._quiet.get(name, 0) + 1  # a reentrant checkpoint runs it again in backward
+                return
+            if _in_backward():
+                if not self._quiet.get(name):
+                    return  # a checkpoint's second run of what was seen
+                self._quiet[name] -= 1
+            tensor = next((t for t in tensors_in(output) if t.is_floating_point()), None)
+            if tensor is None or tensor.grad_fn is None or not tensor.numel():
+                return
+            self._see(name, module, args, output, tensor)
+
+        return hook
+
+    def _see(self, name: str, module: nn.Module, args: tuple[Any, ...], output: object, tensor: Tensor) -> None:
+        node = tensor.grad_fn
+        if node in self._nodes:  # a container's output is its last member's
+            self._aliases.setdefault(node, []).append(name)
+            return
+        key = (name, self._calls.get(name, 0))
+        self._calls[name] = key[1] + 1
+        self._nodes[node] = key
+        tally = self._tally(key, module, tensor)
+        tally.see_output(tensor)
+        owns_matrix = any(p.dim() >= 2 for p in module._parameters.values() if p is not None)
+        dim = unit_dim(module, tensor) if owns_matrix and not isinstance(module, nn.RNNBase) else None
+        number = tensor.output_nr
+
+        def before(gradients: Sequence[Tensor | None]) -> None:
+            if not self._discovered:  # the root module was never called; no node in this closure: it would own itself
+                self._discover([n for n, k in self._nodes.items() if k == key])
+            if (gradient := gradients[number]) is not None:
+                tally.see_gradient(gradient, dim)
+
+        assert node is not None
+        node.register_prehook(self.guard(before))
+        edge = input_edge(node, [a for a in args if isinstance(a, Tensor)])
+        if edge is not None:
+
+            def after(produced: Sequence[Tensor | None], _: object) -> None:
+                if (gradient := produced[edge]) is not None:
+                    tally.backward_in.append(torch.linalg.vector_norm(gradient.detach(), dtype=tally.forward[-1].dtype))
+
+            node.register_hook(self.guard(after))
+        if self._through_time and isinstance(module, nn.RNNBase) and key[1] == 0:
+            replay = Replay.begin(name, module, args, output, self.guard)
+            if replay is not None:
+                self.replays.append(replay)
+
+    def _tally(self, key: Key, module: nn.Module, tensor: Tensor) -> Tally:
+        tally = self.tallies.get(key)
+        if tally is None:
+            exact = key not in self.trusted
+            tally = self.tallies[key] = Tally(int(tensor.shape[unit_dim(module, tensor)]), exact)
+        return tally
+
+    # ---- finding out what there is
+
+    def _discover(self, roots: Sequence[Node]) -> None:
+        self._discovered = True
+        graph = Graph(roots)
+        by_matrix: dict[Node, str] = {}
+        for node, (name, _) in self._nodes.items():
+            for candidate in (name, *self._aliases.get(node, ())):
+                if _holds_matrix(self.modules[candidate]):
+                    by_matrix[node] = candidate
+                    break
+        trunk = graph.trunk(by_matrix)
+        self._find_functional(graph)
+        on_trunk = {self._nodes[node][0]: by_matrix[node] for node in by_matrix if node in trunk}
+        stations = dict.fromkeys(n for n, _ in self._nodes.values() if n in on_trunk or self._is_leaf_station(n))
+        functional = {name: a for (name, _), a in self._functional.items()}
+        for name in stations:
+            module = self.modules[name]
+            found = self.activations.get(name) or functional.get(name)
+            known = self.infos.get(name)
+            self.infos[name] = LayerInfo(
+                name=name,
+                kind=type(module).__name__,
+                order=known.order if known else len(self.infos),
+                parameters=tuple(f"{name}.{p}" for p, value in module._parameters.items() if value is not None),
+                trunk=name in on_trunk,
+                width=self.tallies[name, 0].width if (name, 0) in self.tallies else None,
+                activation=found.kind if found else None,
+                recurrent=isinstance(module, nn.RNNBase),
+                block=self.blocks.get(name),
+            )
+        self.watched = {name: self.modules[name] for name in stations}
+        for key in [k for k in self.tallies if k[0] not in stations]:
+            del self.tallies[key]
+
+    def _is_leaf_station(self, name: str) -> bool:
+        module = self.modules[name]
+        return name in self.activations or any(p is not None for p in module._parameters.values())
+
+    def _find_functional(self, graph: Graph) -> None:
+        """Activations called as functions: which station's output feeds each."""
+        self._functional = {}
+        self._read_functional(graph, learn=True)
+
+    def _read_functional(self, graph: Graph, *, learn: bool = False) -> None:
+        for node in graph.nodes:
+            module = activations.FUNCTIONAL.get(type(node).__name__)
+            if module is None or node in self._nodes:
+                continue
+            if any("Mul" in type(c).__name__ for c in graph.consumers[node]):
+                continue  # a gate: closed is not dead
+            key = self._fed_by(node)
+            if key is None:
+                continue
+            if learn and (found := examine(module)) is not None:
+                self._functional[key] = found
+            inputs = activations.inputs_of(node)
+            if key in self._functional and inputs is not None and key in self.tallies:
+                self.tallies[key].see_activation(self._functional[key], inputs, unit_dim(self.modules[key[0]], inputs))
+
+    def _fed_by(self, node: Node) -> Key | None:
+        """The station whose output a functional activation takes, through at most a few reshapes and a norm."""
+        for _ in range(4):
+            producer = next((p for p, _ in node.next_functions if p is not None and not hasattr(p, "variable")), None)
+            if producer is None or any(part in type(producer).__name__ for part in ("Add", "Mul", "mm", "Cat")):
+                return self._nodes.get(producer)
+            if producer in self._nodes:
+                return self._nodes[producer]
+            node = producer
+        return None
+
+
+def _in_backward() -> bool:
+    return bool(torch._C._current_graph_task_id() != -1)
+
+
+def _holds_matrix(module: nn.Module) -> bool:
+    return any(p.dim() >= 2 for p in module.parameters())
+
+
+def _blocks(model: nn.Module, named: dict[str, nn.Module]) -> dict[str, str]:
+    """Each module's enclosing member of a ``Sequential`` or ``ModuleList``, the innermost that has members itself."""
+    result: dict[str, str] = {}
+    members = {
+        f"{name}.{child}" if name else child
+        for name, module in named.items()
+        if isinstance(module, nn.Sequential | nn.ModuleList)
+        for child, inner in module.named_children()
+        if any(True for _ in inner.children())
+    }
+    for name in named:
+        parts = name.split(".")
+        for end in range(len(parts) - 1, 0, -1):
+            if (outer := ".".join(parts[:end])) in members:
+                result[name] = outer
+                break
+    return result

@@ -1,0 +1,37 @@
+"""The names that a user knows: as in ``named_modules()`` of the model without the wrappers put around it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+WRAPPERS = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
+"""Attributes under which a wrapper holds what it wraps: torch.compile, FSDP1, activation checkpointing."""
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The user's own module inside DDP, ``torch.compile`` and the like."""
+    while True:
+        inner: Any = None
+        if isinstance(model, nn.parallel.DistributedDataParallel | nn.DataParallel):
+            inner = model.module
+        else:
+            inner = next((model._modules[w] for w in WRAPPERS if w in model._modules), None)
+        if inner is None:
+            return model
+        model = inner
+
+
+def public_names(root: nn.Module) -> dict[nn.Module, str]:
+    """Each module's name, wrappers left out; a module that stands twice has its first name."""
+    return {m: ".".join(part for part in name.split(".") if part not in WRAPPERS) for name, m in root.named_modules()}
+
+
+def compiled_under(model: nn.Module) -> str | None:
+    """The first module that ``torch.compile`` took over: ``the model`` for the whole, its name for a part, or None."""
+    for name, module in model.named_modules():
+        if "_orig_mod" in module._modules or getattr(module, "_compiled_call_impl", None) is not None:
+            public = ".".join(p for p in name.split(".") if p not in (*WRAPPERS, "module"))
+            return public or "the model"
+    return None

@@ -1,0 +1,190 @@
+"""Norms and counts of many tensors with few operations, exact where float32 would underflow.
+
+Small tensors are copied by one fused call into a flat float64 scratch, sorted by size, so that all tensors of one size are
+the rows of one matrix and a statistic of all of them is one operation. Large ones are read in place. The squares of a
+float32 underflow near 1e-23 and overflow near 1e19, so a large tensor is read in float64 until a host-side look at its
+values (``learn``) has shown that float32 serves; a float32 norm that falls outside that range all the same is reported as
+absent by ``learn``, never as a wrong number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gradscope.record.grid import Bools, Floats
+
+SMALL = 8192
+"""Elements up to which copying into the scratch is cheaper than reading in place (measured on CPUs; any value is right)."""
+SAMPLE = 4096
+"""Elements of a large tensor that stand for it where the past is compared with the present (displacement, cosine)."""
+SAFE = (1e-15, 1e15)
+"""A float32 norm inside this range is right to rounding: its squares lie inside float32's range for any tensor that fits
+into memory. Outside, float64 is used."""
+
+
+def local(tensor: Any) -> Tensor:
+    """What this process holds of a tensor: the shard of a ``DTensor``, the stored values of a sparse one."""
+    if hasattr(tensor, "to_local"):
+        tensor = tensor.to_local()
+        if hasattr(tensor, "wait"):
+            tensor = tensor.wait()
+    if tensor.layout != torch.strided:
+        tensor = tensor.coalesce().values()
+    whole: Tensor = tensor
+    return whole
+
+
+def wide(device: torch.device) -> torch.dtype:
+    """The widest float that the device has: MPS knows no float64."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+class Scratch:
+    """A flat copy of the small tensors of a packing, then an even sample of each large one, with views into it.
+
+    ``rows`` are the small tensors as one (count, size) matrix per size, ``samples`` the pieces that stand for the large ones.
+    """
+
+    def __init__(self, packing: Packing) -> None:
+        small = [packing.sizes[i] for i in packing.small]
+        spans = [c * n for c, n in packing.groups]
+        samples = [packing.sampled(i) for i in packing.big]
+        self.flat = torch.zeros(sum(spans) + sum(samples), dtype=packing.dtype, device=packing.device)
+        pieces = torch.split(self.flat, small + samples)
+        self.views = [v.view(packing.shapes[i]) for v, i in zip(pieces, packing.small, strict=False)]
+        self.samples = pieces[len(small) :]
+        parts = torch.split(self.flat, spans + samples)
+        self.rows = [p.view(c, n) for p, (c, n) in zip(parts, packing.groups, strict=False)]
+
+
+class Packing:
+    """Statistics of a fixed list of tensors of fixed shapes, all on one device; each result is (n,) in list order.
+
+    ``tensors`` given to the methods are parallel to the ``shapes`` of the constructor; a ``None`` among them reads as zeros
+    and is for the caller to mark as absent.
+    """
+
+    def __init__(self, shapes: Sequence[torch.Size], device: torch.device) -> None:
+        self.shapes = tuple(shapes)
+        self.sizes = sizes = tuple(s.numel() for s in shapes)
+        self.device = device
+        self.dtype = wide(device)
+        small = sorted((i for i, n in enumerate(sizes) if n <= SMALL), key=lambda i: (sizes[i], i))
+        self.small = small
+        self.big = [i for i, n in enumerate(sizes) if n > SMALL]
+        self.groups: list[tuple[int, int]] = []  # (count, size) of each run of equal sizes
+        for i in small:
+            if self.groups and self.groups[-1][1] == sizes[i]:
+                self.groups[-1] = (self.groups[-1][0] + 1, sizes[i])
+            else:
+                self.groups.append((1, sizes[i]))
+        order = small + self.big
+        inverse = sorted(range(len(order)), key=order.__getitem__)
+        self._inverse = None if inverse == order == list(range(len(order))) else torch.tensor(inverse, device=device)
+        self.careful: dict[str, set[int]] = {}
+        """The large tensors that are read in float64, by what they are: a gradient may underflow where its weight does not."""
+
+    def load(self, scratch: Scratch, tensors: Sequence[Tensor | None]) -> Scratch:
+        """Copies the small tensors and the samples of the large ones into the scratch by one fused call."""
+        into, source = [], []
+        for view, i in zip(scratch.views, self.small, strict=True):
+            tensor = tensors[i]
+            if tensor is not None and tensor.shape == view.shape:
+                into.append(view)
+                source.append(tensor)
+            else:  # absent, or the stored values of a sparse one
+                view.zero_()
+                if tensor is not None:
+                    view.view(-1)[: tensor.numel()].copy_(tensor.reshape(-1))
+        for piece, i in zip(scratch.samples, self.big, strict=True):
+            tensor = tensors[i]
+            if tensor is not None and tensor.numel() == self.sizes[i]:
+                into.append(piece)
+                source.append(tensor.reshape(-1)[:: self._stride(i)])
+            else:
+                piece.zero_()
+        if into:
+            torch._foreach_copy_(into, source)
+        return scratch
+
+    # ---- statistics: ``scratch`` holds what ``load`` read of the same ``tensors``
+
+    def norms(self, kind: str, scratch: Scratch, tensors: Sequence[Tensor | None]) -> Tensor:
+        """L2 norm of each tensor; ``kind`` says what they are, see ``learn``."""
+        return self._gather([torch.linalg.vector_norm(r, dim=1) for r in scratch.rows], self._big_norms(kind, tensors))
+
+    def maxima(self, scratch: Scratch, tensors: Sequence[Tensor | None]) -> Tensor:
+        """Largest absolute entry of each tensor; NaN where there is one."""
+        rest = []
+        for t in self._bigs(tensors):
+            low, high = torch.aminmax(t)
+            rest.append(torch.maximum(-low, high))
+        small = [torch.maximum(-r.amin(1), r.amax(1)) if r.shape[1] else r.new_zeros(len(r)) for r in scratch.rows]
+        return self._gather(small, rest)
+
+    def zeros(self, scratch: Scratch, tensors: Sequence[Tensor | None]) -> Tensor:
+        """Entries of each tensor that are exactly 0. |sign(x)| sums faster than a comparison."""
+        rest = [t.numel() - torch.count_nonzero(t) for t in self._bigs(tensors)]
+        return self._gather([r.shape[1] - r.sign().abs_().nan_to_num_(nan=1.0).sum(1) for r in scratch.rows], rest)
+
+    def nonfinite(self, scratch: Scratch, tensors: Sequence[Tensor | None]) -> Tensor:
+        """Entries of each tensor that are NaN or infinite: x - x is 0 for all others, and cheaper than isfinite."""
+        rest = [torch.count_nonzero(t - t) for t in self._bigs(tensors)]
+        return self._gather([(r - r).nan_to_num_(nan=1.0).sum(1) for r in scratch.rows], rest)
+
+    def dots(self, a: Tensor, b: Tensor) -> Tensor:
+        """Inner product of each tensor of one scratch's ``flat`` with its like in another's; samples count for the whole."""
+        pieces = torch.split(a * b, [c * n for c, n in self.groups] + [self.sampled(i) for i in self.big])
+        sums = [p.view(c, n).sum(1) for p, (c, n) in zip(pieces, self.groups, strict=False)]
+        rest = pieces[len(self.groups) :]
+        return self._gather(sums, [p.sum() * (self.sizes[i] / p.numel()) for p, i in zip(rest, self.big, strict=True)])
+
+    def learn(self, kind: str, norms: Floats) -> Bools:
+        """Looks at norms (k, n) that reached the host: which can be trusted, and which tensors need float64 from now on."""
+        trusted = np.ones(norms.shape, bool)
+        careful = self.careful.setdefault(kind, set(self.big))
+        for i in self.big:
+            seen = np.abs(norms[:, i])
+            safe = np.isnan(seen) | ((seen >= SAFE[0]) & (seen <= SAFE[1]))
+            if i not in careful:
+                trusted[:, i] = safe
+            if len(safe):
+                (careful.discard if safe[-1] else careful.add)(i)
+        return trusted
+
+    def sampled(self, i: int) -> int:
+        """How many elements stand for a large tensor."""
+        return -(-self.sizes[i] // self._stride(i))
+
+    # ---- inside
+
+    def _bigs(self, tensors: Sequence[Tensor | None]) -> list[Tensor]:
+        return [torch.zeros(1, device=self.device) if (t := tensors[i]) is None else t for i in self.big]
+
+    def _big_norms(self, kind: str, tensors: Sequence[Tensor | None]) -> list[Tensor]:
+        bigs = self._bigs(tensors)
+        result: list[Tensor] = [torch.empty(0)] * len(bigs)
+        careful = self.careful.setdefault(kind, set(self.big))
+        for exact in (True, False):
+            at = [j for j, i in enumerate(self.big) if (i in careful) is exact]
+            if at:
+                dtype = self.dtype if exact else torch.float32
+                found = torch._foreach_norm([bigs[j] for j in at], 2, dtype)
+                for j, norm in zip(at, found, strict=True):
+                    result[j] = norm
+        return result
+
+    def _stride(self, i: int) -> int:
+        return -(-self.sizes[i] // SAMPLE)
+
+    def _gather(self, small: list[Tensor], big: Sequence[Tensor]) -> Tensor:
+        parts = [p.to(self.dtype) for p in small]
+        if big:
+            parts.append(torch.stack(list(big)).to(self.dtype))
+        joined = torch.cat(parts) if parts else torch.empty(0, dtype=self.dtype, device=self.device)
+        return joined if self._inverse is None else joined[self._inverse]

@@ -1,0 +1,204 @@
+"""What is read of the parameters: gradients at a stage of the step, and weights before and after it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gradscope.capture.distributed import Processes
+from gradscope.capture.packing import Packing, Scratch, local, wide
+from gradscope.record.grid import Bools, Floats
+
+
+@dataclass
+class Reading:
+    """Gradients as they stood at one moment: ``columns`` hold (n,) tensors on the device, ``present`` (n,) is the host's."""
+
+    columns: dict[str, Tensor]
+    present: Bools
+    marks: list[tuple[int, int]]
+    """Identity and version counter of each gradient: a clip or an unscale that comes later moves them."""
+
+    @property
+    def total(self) -> Tensor:
+        norm: Tensor = torch.linalg.vector_norm(self.columns["grad_norm"])
+        return norm
+
+
+class Parameters:
+    """A fixed, named list of parameters and the statistics read of it; rebuilt when the list changes."""
+
+    def __init__(self, named: Sequence[tuple[str, nn.Parameter]], processes: Processes) -> None:
+        self.names = tuple(name for name, _ in named)
+        self.entities = tuple((name, 0) for name in self.names)
+        self.items = [p for _, p in named]
+        self.place = {p: i for i, p in enumerate(self.items)}
+        self.processes = processes
+        self.special = any(hasattr(p, "to_local") for p in self.items)
+        self.device = self.items[0].device if self.items else torch.device("cpu")
+        self.parts: list[tuple[list[int], Packing]] = []
+        for device in dict.fromkeys(p.device for p in self.items):
+            at = [i for i, p in enumerate(self.items) if p.device == device]
+            self.parts.append((at, Packing([local(self.items[i].detach()).shape for i in at], device)))
+        self._gradients, self._old, self._new = ([Scratch(pack) for _, pack in self.parts] for _ in range(3))
+        # one device, no shards, no samples: an inner product over all is one operation
+        self._plain = len(self.parts) == 1 and not self.parts[0][1].big and not any(processes.sharded)
+        matrix = [p.dim() >= 2 and p.is_floating_point() for p in self.items]
+        rows = [p.shape[0] ** 0.5 if m else 0.0 for p, m in zip(self.items, matrix, strict=True)]
+        self._matrix = torch.tensor(matrix, device=self.device).to(wide(self.device))
+        self._lecun = torch.tensor(rows, dtype=wide(self.device), device=self.device)
+        """Norm of each matrix under LeCun's initialisation (variance 1 / fan_in): the square root of its rows."""
+        self._start: list[Tensor] | None = None
+        self._start_norm: Tensor | None = None
+        self._past: list[Tensor] | None = None
+        self._copies: list[list[Tensor | None]] = []
+
+    # ---- gradients
+
+    def marks(self) -> list[tuple[int, int]]:
+        return [(0, 0) if (g := p.grad) is None else (id(g), g._version) for p in self.items]
+
+    def measure(self, *, full: bool, inverse_scale: Tensor | None = None) -> Reading:
+        """Reads all gradients as they are now.
+
+        ``full`` adds maxima and counts to the norms. ``inverse_scale`` undoes a loss scale; counts do not change under it.
+        """
+        grads = [p.grad for p in self.items]
+        marks = [(0, 0) if g is None else (id(g), g._version) for g in grads]
+        present = np.array([g is not None for g in grads], bool)
+        tensors = [None if g is None else self._local(g.detach()) for g in grads]
+        columns: dict[str, list[Tensor]] = {}
+        for (at, pack), scratch in zip(self.parts, self._gradients, strict=True):
+            mine = [tensors[i] for i in at]
+            flat = pack.load(scratch, mine)
+            columns.setdefault("grad_norm", []).append(pack.norms("gradient", flat, mine))
+            if full:
+                columns.setdefault("grad_max", []).append(pack.maxima(flat, mine))
+                columns.setdefault("zero_count", []).append(pack.zeros(flat, mine))
+                columns.setdefault("nonfinite_count", []).append(pack.nonfinite(flat, mine))
+        whole = {name: self._join(parts) for name, parts in columns.items()}
+        whole["grad_norm"] = self.processes.norms(whole["grad_norm"])
+        if full:
+            whole["grad_max"] = self.processes.maxima(whole["grad_max"])
+            whole["zero_count"] = self.processes.sums(self._without_stored(whole["zero_count"], grads))
+            whole["nonfinite_count"] = self.processes.sums(whole["nonfinite_count"])
+        if inverse_scale is not None:
+            for name in ("grad_norm", "grad_max"):
+                if name in whole:
+                    whole[name] = whole[name] * inverse_scale.to(whole[name])
+        return Reading(whole, present, marks)
+
+    def measure_some(self, parameters: Sequence[Tensor], reading: Reading, *, inverse_scale: Tensor | None = None) -> None:
+        """Reads these parameters' gradients into a reading that lacks them (an optimizer that steps inside backward)."""
+        for p in parameters:
+            i = self.place.get(p)  # type: ignore[call-overload]
+            if i is None or reading.present[i] or p.grad is None:
+                continue
+            g = self._local(p.grad.detach())
+            norm = torch.linalg.vector_norm(g, dtype=wide(g.device))
+            scale = 1.0 if inverse_scale is None else inverse_scale.to(norm)
+            reading.present[i] = True
+            found = {
+                "grad_norm": norm * scale,
+                "grad_max": g.abs().amax() * scale,
+                "zero_count": g.numel() - torch.count_nonzero(g),
+                "nonfinite_count": torch.count_nonzero(g - g),
+            }
+            for name, column in reading.columns.items():
+                column[i] = found[name]
+
+    def cosine(self) -> Tensor | None:
+        """Cosine between the gradients of the last ``measure`` and those at the call before; None at the first call."""
+        now = [scratch.flat for scratch in self._gradients]
+        past, self._past = self._past, [flat.clone() for flat in now]
+        if past is None:
+            return None
+        both, old, new = (self._dot(a, b) for a, b in ((now, past), (past, past), (now, now)))
+        return both / (old.sqrt() * new.sqrt())
+
+    # ---- weights
+
+    @property
+    def watching(self) -> bool:
+        """Whether the weights before this step are held already (several optimizers make one step)."""
+        return bool(self._copies)
+
+    def before_step(self) -> None:
+        """Copies the weights as they are before the optimizer's step."""
+        self._copies = []
+        for (at, pack), scratch in zip(self.parts, self._old, strict=True):
+            weights: list[Tensor | None] = [self._local(self.items[i].detach()) for i in at]
+            pack.load(scratch, weights)
+            big = set(pack.big)
+            self._copies.append([w.clone() if w is not None and j in big else None for j, w in enumerate(weights)])
+        if self._start is None:
+            self._start = [scratch.flat.clone() for scratch in self._old]
+            self._start_norm = self._dot(self._start, self._start).sqrt()
+
+    def after_step(self) -> dict[str, Tensor]:
+        """Weight and update norms (n,), and scalars of the step: its update, relative to the weights, and displacement."""
+        if not self._copies or self._start is None or self._start_norm is None:
+            return {}
+        weight_norms, update_norms, moved = [], [], []
+        for k, (at, pack) in enumerate(self.parts):
+            weights: list[Tensor | None] = [self._local(self.items[i].detach()) for i in at]
+            new, old, copies = pack.load(self._new[k], weights), self._old[k], self._copies[k]
+            weight_norms.append(pack.norms("weight", new, weights))
+            moved.append(new.flat - self._start[k])
+            old.flat.sub_(new.flat)
+            for copy, weight in zip(copies, weights, strict=True):
+                if copy is not None and weight is not None:
+                    copy.sub_(weight)
+            update_norms.append(pack.norms("update", old, copies))
+        self._copies = []
+        weight_norm = self.processes.norms(self._join(weight_norms))
+        update_norm = self.processes.norms(self._join(update_norms))
+        displacement = self._dot(moved, moved).sqrt()
+        matrix_update = torch.linalg.vector_norm(update_norm * self._matrix)
+        floor = torch.maximum(weight_norm * self._matrix, self._lecun)
+        return {
+            "weight_norm": weight_norm,
+            "update_norm": update_norm,
+            "total_update_norm": torch.linalg.vector_norm(update_norm),
+            "relative_update": matrix_update / torch.linalg.vector_norm(floor),
+            "displacement_norm": displacement,
+            "displacement": displacement / self._start_norm,
+        }
+
+    def learn(self, kind: str, norms: Floats) -> Bools:
+        """See ``Packing.learn``; ``norms`` are (k, n) values that have reached the host."""
+        trusted = np.ones(norms.shape, bool)
+        for at, pack in self.parts:
+            trusted[:, at] = pack.learn(kind, norms[:, at])
+        return trusted
+
+    # ---- inside
+
+    def _local(self, tensor: Tensor) -> Tensor:
+        return local(tensor) if self.special or tensor.layout is not torch.strided else tensor
+
+    def _join(self, parts: list[Tensor]) -> Tensor:
+        """Values per device -> (n,) in list order on the first device."""
+        if len(parts) == 1:
+            return parts[0]
+        whole = torch.cat([p.to(parts[0]) for p in parts]) if parts else torch.empty(0)
+        order = [i for at, _ in self.parts for i in at]
+        return whole[torch.tensor(sorted(range(len(order)), key=order.__getitem__), device=whole.device, dtype=torch.long)]
+
+    def _dot(self, a: list[Tensor], b: list[Tensor]) -> Tensor:
+        """Inner product over all parameters, a scalar."""
+        if not self._plain:
+            parts = [pack.dots(x, y) for (_, pack), x, y in zip(self.parts, a, b, strict=True)]
+            return self.processes.sums(self._join(parts)).sum()
+        return torch.dot(a[0], b[0])
+
+    def _without_stored(self, zeros: Tensor, grads: Sequence[Tensor | None]) -> Tensor:
+        """A sparse gradient's zeros are the entries that it does not store as well."""
+        for i, g in enumerate(grads):
+            if g is not None and g.layout is not torch.strided:
+                zeros[i] = g.numel() - torch.count_nonzero(local(g))
+        return zeros

@@ -1,0 +1,404 @@
+"""The recorder: reads a training at the moments at which each number is right, and hands blocks to a sink.
+
+One optimizer step, in order: forward hooks (only at steps that sample layers) -> end of backward, by a callback queued from
+one parameter's hook: gradients before clipping -> the optimizer's step pre-hook: gradients as the optimizer gets them, and
+weights before -> ``step``: weights after, everything into the buffer. ``integration-facts`` for each framework decide the
+details; they stand where they matter.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gradscope.capture import layer_rows
+from gradscope.capture.buffer import Buffer, Pending, merged
+from gradscope.capture.cadence import GRADIENTS, LAYERS, NOTHING, PARAMETERS, TIMESTEPS, Cadence, Plan
+from gradscope.capture.distributed import Processes
+from gradscope.capture.guard import Hook
+from gradscope.capture.layers import Layers
+from gradscope.capture.naming import compiled_under, public_names, unwrap
+from gradscope.capture.packing import SAFE
+from gradscope.capture.parameters import Parameters, Reading
+from gradscope.capture.through_time import replayable
+from gradscope.record.grid import Block, Bools, Floats
+from gradscope.record.manifest import Catalogue, ParameterInfo
+
+FLUSH_SECONDS = 0.9
+"""Rows older than this have left the device: what a kill can lose is at most this and one step."""
+BUFFER_VALUES = 1 << 21
+
+
+class Recorder:
+    """Watches ``model`` and ``optimizers``; ``emit`` gets the blocks, ``note`` what could not be seen and why."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizers: Sequence[Any],
+        cadence: Cadence,
+        emit: Callable[[list[Block]], None],
+        note: Callable[[str], None],
+        scaler: Any = None,
+        first_step: int = 0,
+    ) -> None:
+        self.model = model
+        self.root = unwrap(model)
+        self.optimizers = list(optimizers)
+        self.cadence = cadence
+        self.emit = emit
+        self.note = note
+        self.scaler = scaler if scaler is not None and scaler.is_enabled() else None
+        self.step_index = first_step
+        self.buffer = Buffer()
+        self.spent = 0.0
+        self._read_parameters()
+        compiled = compiled_under(model)
+        if compiled:
+            note(f"layers: {compiled} is compiled; its inside runs no hooks, so only its parameters are recorded")
+        names = public_names(self.root)
+        modules = [(names[m], m) for m in self.root.modules() if m is not self.root and not _inside(names[m], compiled)]
+        self.layers = Layers(self.root, modules, self._guard) if compiled != "the model" else None
+        for name, module in modules:
+            if isinstance(module, nn.RNNBase) and (why := replayable(module)):
+                note(f"timesteps: {name} {why}; its gradient through time is not recorded")
+        self._anchors: list[Any] = []
+        self._anchor: nn.Parameter | None = None
+        self._hooks: list[Any] = []
+        self._broken = False
+        self._plan: Plan = NOTHING
+        self._reset()
+
+    # ---- life
+
+    def start(self) -> None:
+        for optimizer in self.optimizers:
+            if hasattr(optimizer, "register_step_pre_hook"):
+                self._hooks.append(optimizer.register_step_pre_hook(self._guard(self._before_step)))
+        self._began = self._last_flush = self._last_step = time.perf_counter()
+        self._arm()
+
+    def stop(self) -> None:
+        """Takes every hook away and brings what is left to the sink."""
+        self._disarm()
+        for handle in self._hooks:
+            handle.remove()
+        self._hooks = []
+        self.flush()
+
+    def step(self, loss: Tensor | float, metrics: Mapping[str, Tensor | float | None]) -> None:
+        """Ends the step: call once after the optimizer's (or where a scaler skipped it)."""
+        entered = time.perf_counter()
+        if not self._broken:
+            try:
+                self._finish(loss, metrics, entered)
+            except Exception as error:
+                self._fail(error)
+        now = time.perf_counter()
+        self.spent += now - entered
+        self.cadence.account(self._plan, self.spent, now - self._last_step)
+        ahead = now - self._last_step
+        self._last_step = now
+        self.step_index += 1
+        if now - self._last_flush + min(ahead, FLUSH_SECONDS) > FLUSH_SECONDS or self.buffer.size > BUFFER_VALUES:
+            self.flush()
+        if not self._broken:
+            self._arm()
+
+    def flush(self) -> None:
+        """Waits for the device once and hands everything that waits to the sink."""
+        blocks = [_without_idle_clipping(b) for b in self.buffer.drain()]
+        if blocks and self.processes.rank == 0:
+            self.emit(blocks)
+        self._last_flush = time.perf_counter()
+
+    def catalogue(self) -> Catalogue:
+        layers = sorted(self.layers.infos.values(), key=lambda i: i.order) if self.layers else []
+        order = {info.name: i for i, info in enumerate(layers)}
+        infos = [
+            ParameterInfo(name, name.rpartition(".")[0], tuple(p.shape), p.requires_grad)
+            for name, p in zip(self.parameters.names, self.parameters.items, strict=True)
+        ]
+        return Catalogue(tuple(layers), tuple(sorted(infos, key=lambda p: order.get(p.layer, len(order)))))
+
+    # ---- one step
+
+    def _reset(self) -> None:
+        self._raw: Reading | None = None
+        self._clipped: Reading | None = None
+        self._stepped = False
+        self._in_step = False
+        self._lr: float | None = None
+        self._inverse_scale: Tensor | None = None
+        self._weights_mark = 0
+        self._queued = False
+
+    def _arm(self) -> None:
+        self._reset()
+        plan = self.cadence.plan(self.step_index)
+        if self.processes.many:
+            plan = frozenset(k for i, k in enumerate(_KINDS) if self.processes.agree(_bits(plan)) >> i & 1)
+        self._plan = plan
+        self.spent = 0.0
+        if not plan:
+            return
+        if plan & {GRADIENTS, PARAMETERS}:
+            self._set_anchor()
+        if LAYERS in plan and self.layers is not None:
+            self.layers.attach(through_time=TIMESTEPS in plan)
+
+    def _disarm(self) -> None:
+        for handle in self._anchors:
+            handle.remove()
+        self._anchors = []
+        if self.layers is not None:
+            self.layers.detach()
+
+    def _set_anchor(self) -> None:
+        """One parameter whose gradient tells that a backward runs; all of them until one has shown that it gets one."""
+        known = [self._anchor] if self._anchor is not None and self._anchor.requires_grad else self.parameters.items
+        self._anchors = [
+            p.register_post_accumulate_grad_hook(self._guard(self._gradient_arrived))  # type: ignore[no-untyped-call]
+            for p in known
+            if p.requires_grad
+        ]
+        self._anchor = None
+
+    def _gradient_arrived(self, parameter: Tensor) -> None:
+        if self._queued:
+            return
+        self._queued = True
+        if isinstance(parameter, nn.Parameter):
+            self._anchor = parameter
+        engine: Any = torch.autograd.Variable._execution_engine
+        # DDP and FSDP2 finish their reductions in callbacks of this kind; one queued from a callback runs after them
+        engine.queue_callback(lambda: engine.queue_callback(self._guard(self._end_of_backward)))
+
+    def _end_of_backward(self) -> None:
+        self._queued = False
+        if self.layers is not None and LAYERS in self._plan:
+            self.layers.end_of_backward()
+        if self._in_step and self._weights_version() != self._weights_mark:
+            return  # a closure's later evaluations: the record is the gradient at the weights the step began with
+        self._inverse_scale = self._scale()
+        self._raw = self.parameters.measure(full=PARAMETERS in self._plan, inverse_scale=self._inverse_scale)
+
+    def _before_step(self, optimizer: Any, _args: Any, _kwargs: Any) -> None:
+        self._stepped = self._in_step = True
+        self._weights_mark = self._weights_version()
+        if self._lr is None:
+            self._lr = float(optimizer.param_groups[0]["lr"])
+        if not self._plan & {GRADIENTS, PARAMETERS}:
+            return
+        full = PARAMETERS in self._plan
+        scale = getattr(optimizer, "grad_scale", None)  # a fused optimizer unscales inside its step
+        inverse = scale.reciprocal() if isinstance(scale, Tensor) else None
+        if self._raw is not None:
+            moved = self._raw.marks != self.parameters.marks() and self._raw.present.any()
+            if moved and _accumulated(self.parameters, self._raw):
+                self._clipped = self.parameters.measure(full=False, inverse_scale=inverse)
+            else:
+                mine = [p for group in optimizer.param_groups for p in group["params"]]
+                self.parameters.measure_some(mine, self._raw, inverse_scale=inverse)
+        elif any(p.grad is not None for p in self.parameters.items):
+            self._raw = self.parameters.measure(full=full, inverse_scale=inverse)
+        if full and not self.parameters.watching:
+            self.parameters.before_step()
+
+    def _finish(self, loss: Tensor | float, metrics: Mapping[str, Tensor | float | None], now: float) -> None:
+        self._disarm()
+        host: dict[str, float | None] = {"lr": self._lr if self._lr is not None else self._current_lr()}
+        device: dict[str, Tensor] = {}
+        for name, value in (("loss", loss), *metrics.items()):
+            if isinstance(value, Tensor):
+                device[name] = value.detach().clone()  # a compiled step may write its outputs in place
+            else:
+                host[name] = value
+        if self.scaler is not None:
+            host["skipped"] = float(not self._stepped)
+            if (scale := _scale_of(self.scaler)) is not None:
+                device["loss_scale"] = scale.clone()
+        host["wall_seconds"] = now - self._began
+        if self._raw is not None:
+            self._parameter_rows(device)
+        elif PARAMETERS in self._plan and not self.parameters.items:
+            self.note("parameters: the model has none")
+        if LAYERS in self._plan and self.layers is not None:
+            self._layer_rows(device)
+        self.buffer.add(Pending("steps", self.step_index, host=merged(host), device=device))
+
+    def _parameter_rows(self, of_step: dict[str, Tensor]) -> None:
+        raw = self._raw
+        assert raw is not None
+        of_step["total_norm"] = raw.total
+        device = dict(raw.columns)
+        valid = dict.fromkeys(device, raw.present) if not raw.present.all() else {}
+        if self._clipped is not None:
+            clipped = self._clipped
+            of_step["clipped_norm"] = clipped.total
+            of_step["clip_coefficient"] = clipped.total / raw.total
+            device["clipped_norm"] = clipped.columns["grad_norm"]
+            valid["clipped_norm"] = clipped.present
+        host: dict[str, float | Floats] = {}
+        if PARAMETERS in self._plan:
+            weights = self.parameters.after_step()
+            for name in ("weight_norm", "update_norm"):
+                if name in weights:
+                    device[name] = weights.pop(name)
+            if weights:
+                of_step["update_norm"] = weights.pop("total_update_norm")
+                of_step.update(weights)
+            if (cosine := self.parameters.cosine()) is not None:
+                of_step["grad_cosine"] = cosine
+            host["frozen"] = np.array([float(not p.requires_grad) for p in self.parameters.items])
+        self.buffer.add(
+            Pending("parameters", self.step_index, self.parameters.entities, host, device, valid, self._check_parameters)
+        )
+        self._reread_if_changed()
+
+    def _layer_rows(self, of_step: dict[str, Tensor]) -> None:
+        layers = self.layers
+        assert layers is not None
+        keys = [key for key in layers.tallies if key[0] in layers.infos]
+        keys.sort(key=lambda key: (layers.infos[key[0]].order, key[1]))
+        if keys:
+            device, host, valid = layer_rows.columns([layers.tallies[k] for k in keys], self.processes, self._inverse_scale)
+            self.buffer.add(
+                Pending("layers", self.step_index, tuple(keys), dict(host), device, valid, self._check_layers(tuple(keys)))
+            )
+        elif self._stepped:
+            self.note("layers: no module with a gradient was called; its signals are not recorded")
+        output = layers.output.finish()
+        if output and self._inverse_scale is not None:
+            output["output_backward_norm"] = output["output_backward_norm"] * self._inverse_scale.to(torch.float64)
+        of_step.update(output)
+        for replay in layers.replays:
+            if (norms := replay.norms()) is not None:
+                entities = tuple((replay.name, t) for t in range(len(norms)))
+                scale = 1.0 if self._inverse_scale is None else self._inverse_scale.to(norms)
+                self.buffer.add(Pending("timesteps", self.step_index, entities, {}, {"backward_norm": norms * scale}))
+        layers.rediscover_if_changed()
+        layers.clear()
+
+    # ---- what reached the host
+
+    def _check_parameters(self, column: str, values: Floats) -> Bools | None:
+        kind = {"grad_norm": "gradient", "clipped_norm": "gradient", "weight_norm": "weight", "update_norm": "update"}
+        return self.parameters.learn(kind[column], values) if column in kind else None
+
+    def _check_layers(self, keys: tuple[tuple[str, int], ...]) -> Callable[[str, Floats], Bools | None]:
+        found = self._layer_checks.get(keys)
+        if found is None:
+            found = self._layer_checks[keys] = _LayerCheck(self.layers, keys)
+        return found
+
+    # ---- small things
+
+    def _read_parameters(self) -> None:
+        names = public_names(self.root)
+        named: dict[nn.Parameter, str] = {}
+        for module in self.root.modules():
+            prefix = names[module]
+            for key, p in module._parameters.items():
+                if p is not None and p not in named and not isinstance(p, nn.UninitializedParameter):
+                    named[p] = f"{prefix}.{key}" if prefix else key
+        self.processes = Processes(self.model, list(named))
+        self.parameters = Parameters([(name, p) for p, name in named.items()], self.processes)
+        self._layer_checks: dict[tuple[tuple[str, int], ...], _LayerCheck] = {}
+
+    def _reread_if_changed(self) -> None:
+        """Parameters that were added or replaced are watched from the next step on."""
+        seen = {p for m in self.root.modules() for p in m._parameters.values() if p is not None}
+        if seen != set(self.parameters.items):
+            self.flush()
+            self._read_parameters()
+
+    def _weights_version(self) -> int:
+        return next((p._version for p in self.parameters.items if p.requires_grad), 0)
+
+    def _current_lr(self) -> float | None:
+        return float(self.optimizers[0].param_groups[0]["lr"]) if self.optimizers else None
+
+    def _scale(self) -> Tensor | None:
+        scale = None if self.scaler is None else _scale_of(self.scaler)
+        return None if scale is None else scale.double().reciprocal() if scale.device.type != "mps" else scale.reciprocal()
+
+    def _guard(self, hook: Hook) -> Hook:
+        def guarded(*args: Any) -> None:
+            began = time.perf_counter()
+            try:
+                hook(*args)
+            except Exception as error:
+                self._fail(error)
+            finally:
+                self.spent += time.perf_counter() - began
+
+        return guarded
+
+    def _fail(self, error: Exception) -> None:
+        """An error of ours must not end somebody's training: recording ends instead, and says so."""
+        self._broken = True
+        self._disarm()
+        self.note(f"recording ended at step {self.step_index}: {type(error).__name__}: {error}")
+
+
+class _LayerCheck:
+    """Which layer norms on the host can be trusted; tells the stations which large outputs float32 serves."""
+
+    def __init__(self, layers: Layers | None, keys: tuple[tuple[str, int], ...]) -> None:
+        self.layers, self.keys = layers, keys
+
+    def __call__(self, column: str, values: Floats) -> Bools | None:
+        if column not in ("forward_norm", "backward_norm") or self.layers is None:
+            return None
+        safe = np.isnan(values) | ((values >= SAFE[0]) & (values <= SAFE[1]))
+        trusted = np.ones(values.shape, bool)
+        for i, key in enumerate(self.keys):
+            if key in self.layers.trusted:
+                trusted[:, i] = safe[:, i] | (values[:, i] == 0) if column == "forward_norm" else safe[:, i]
+            if not safe[-1, i]:
+                self.layers.trusted.discard(key)
+            elif column == "backward_norm":
+                self.layers.trusted.add(key)
+        return trusted
+
+
+_KINDS = (GRADIENTS, PARAMETERS, LAYERS, TIMESTEPS)
+
+
+def _bits(plan: Plan) -> int:
+    return sum(1 << i for i, kind in enumerate(_KINDS) if kind in plan)
+
+
+def _inside(name: str, compiled: str | None) -> bool:
+    return compiled is not None and (name == compiled or name.startswith(compiled + "."))
+
+
+def _scale_of(scaler: Any) -> Tensor | None:
+    scale = scaler._get_scale_async()
+    return scale if isinstance(scale, Tensor) else None
+
+
+def _accumulated(parameters: Parameters, raw: Reading) -> bool:
+    """Whether all gradients that were read at the end of backward still stand: else an optimizer inside it took them."""
+    return all(p.grad is not None for p, was in zip(parameters.items, raw.present, strict=True) if was)
+
+
+def _without_idle_clipping(block: Block) -> Block:
+    """Drops clipped norms that equal the raw ones: what moved the gradient was a scaler, or a limit that was not reached."""
+    raw = block.columns.get("total_norm", block.columns.get("grad_norm"))
+    clipped = block.columns.get("clipped_norm")
+    if raw is None or clipped is None:
+        return block
+    with np.errstate(all="ignore"):
+        real = ~(np.abs(clipped - raw) <= 1e-6 * np.abs(raw))
+    valid = dict(block.valid)
+    for name in ("clipped_norm", "clip_coefficient"):
+        if name in block.columns:
+            valid[name] = valid.get(name, np.ones(real.shape, bool)) & real
+    return Block(block.table, block.steps, block.entities, block.columns, valid)

@@ -1,0 +1,52 @@
+"""``check``: every rule on one run, the findings sorted, and what explains what."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gradscope.detect.case import Case
+from gradscope.errors import UsageError, did_you_mean
+from gradscope.plugins import Registry
+from gradscope.record.finding import Finding, Report
+from gradscope.record.run import Run
+
+RULES = Registry("gradscope.detect.rules", noun="rule")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Which rules are judged, by name or code: all of them, or those in ``select``, without those in ``ignore``."""
+
+    select: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+
+    def wants(self, name: str, code: str) -> bool:
+        chosen = not self.select or name in self.select or code in self.select
+        return chosen and name not in self.ignore and code not in self.ignore
+
+
+def check(run: Run, settings: Settings = Settings()) -> Report:
+    """The verdict on a run, live or loaded: deterministic, and a function of what was recorded alone.
+
+    Raises ``UsageError`` where the settings name a rule that does not exist.
+    """
+    rules = {name: RULES[name] for name in RULES}
+    known = [*rules, *(rule.CODE for rule in rules.values())]
+    for name in (*settings.select, *settings.ignore):
+        if name not in known:
+            raise UsageError(f"no rule is called {name!r}{did_you_mean(name, known)}", hint="gradscope rules lists them")
+    steps = run.step_count
+    if not steps:
+        return Report(run.name, 0)
+    case = Case(run)
+    found: list[Finding] = []
+    for name, rule in rules.items():
+        if settings.wants(name, rule.CODE):
+            found += rule.check(case)
+    return Report(run.name, steps, tuple(ranked(found)))
+
+
+def ranked(findings: Sequence[Finding]) -> list[Finding]:
+    """Worst first, then by code and layers."""
+    return sorted(findings, key=lambda f: (-f.severity.rank, f.code, f.layers, f.steps))

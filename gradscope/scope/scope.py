@@ -1,0 +1,264 @@
+"""``watch`` and ``Scope``: a training under observation."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gradscope.capture.cadence import Cadence, cadence
+from gradscope.capture.recorder import Recorder
+from gradscope.detect.engine import Settings, check
+from gradscope.errors import RecordingWarning, UsageError
+from gradscope.record.finding import Finding, Report
+from gradscope.record.grid import Block
+from gradscope.record.manifest import Manifest, Status
+from gradscope.record.run import Run
+from gradscope.record.sink import Sink
+
+METRICS = ("accuracy", "validation_loss", "validation_accuracy")
+"""What ``Scope.step`` takes besides the loss: columns of the table ``steps``."""
+
+
+class Stop(Exception):
+    """Raised by ``Scope.step`` when a finding that ``stop_on`` names appears; leaving the ``with`` block swallows it."""
+
+
+def watch(
+    model: nn.Module,
+    optimizer: Any = None,
+    *,
+    out: str | Path | None = None,
+    every: int | Mapping[str, int] | None = None,
+    overhead: float = 0.02,
+    scaler: Any = None,
+    on_finding: Callable[[Finding], None] | None = None,
+    stop_on: str | Iterable[str] | None = None,
+    name: str | None = None,
+    config: Mapping[str, Any] | None = None,
+    last_step: int | None = None,
+) -> Scope:
+    """Watches a training: gradients, weights, updates and the signals at every layer, without changing a single number.
+
+        with gradscope.watch(model, optimizer) as scope:
+            for x, y in loader:
+                optimizer.zero_grad()
+                loss = loss_fn(model(x), y)
+                loss.backward()
+                optimizer.step()
+                scope.step(loss)
+        print(scope.check().verdict)
+
+    ``optimizer`` is a ``torch.optim.Optimizer``, a list of them, or None where there is none to hook (gradients are then read
+    at the end of backward only). ``out`` is the run folder; without it the record stays in memory and spills to a
+    temporary folder when it grows. ``every`` is None (as often as ``overhead``, a share of the step time, allows), a number of
+    steps, or a mapping of ``gradients``, ``parameters``, ``layers``, ``timesteps`` to one, where what is not named is not read.
+    ``scaler`` is the ``torch.amp.GradScaler``, if there is one: without it the gradients under it would be read scaled.
+    ``on_finding`` is called with each finding when it first appears; ``stop_on`` names rules (or codes) that end the ``with``
+    block. ``last_step`` is the last step's number where it is known; a fixed ``every`` reads it too.
+
+    Raises ``UsageError`` for arguments that cannot be, ``RunFolderError`` where ``out`` cannot be used.
+    """
+    optimizers = [] if optimizer is None else list(optimizer) if isinstance(optimizer, list | tuple) else [optimizer]
+    if not isinstance(model, nn.Module):
+        raise UsageError(f"watch: model must be a torch.nn.Module (got {type(model).__name__})")
+    stops = () if stop_on is None else (stop_on,) if isinstance(stop_on, str) else tuple(stop_on)
+    manifest = Manifest(
+        name=name or (Path(out).name if out is not None else type(model).__name__),
+        created=_now(),
+        gradscope=_version(),
+        environment=environment(),
+        config=dict(config) if config is not None else None,
+    )
+    return Scope(
+        model,
+        optimizers,
+        _sink(out, manifest),
+        manifest,
+        cadence(every, overhead, last_step),
+        scaler=scaler,
+        on_finding=on_finding,
+        stop_on=stops,
+    )
+
+
+class Scope:
+    """What ``watch`` returns; a context manager. Everything that it put into the model is gone when it is left."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizers: Sequence[Any],
+        sink: Sink,
+        manifest: Manifest,
+        cadence: Cadence,
+        *,
+        scaler: Any = None,
+        on_finding: Callable[[Finding], None] | None = None,
+        stop_on: Sequence[str] = (),
+        first_step: int = 0,
+    ) -> None:
+        self.settings = Settings()
+        self._sink = sink
+        self._manifest = manifest
+        self._cadence = cadence
+        self._notes: dict[str, None] = dict.fromkeys(manifest.notes)
+        self._recorder = Recorder(model, optimizers, cadence, self._emit, self._note, scaler, first_step)
+        self._catalogue = self._recorder.catalogue()
+        self._on_finding = on_finding
+        self._stop_on = tuple(stop_on)
+        self._known: set[tuple[str, tuple[str, ...]]] = set()
+        self._judged_at = 0
+        self._open = False
+        self._describe()
+
+    def __enter__(self) -> Scope:
+        if self._open:
+            raise UsageError("this scope is entered already")
+        self._open = True
+        self._recorder.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        self.close(error)
+        return isinstance(error, Stop)
+
+    def step(self, loss: Tensor | float, **metrics: Tensor | float | None) -> None:
+        """Ends one optimizer step: call it once after ``optimizer.step()``, whatever the accumulation.
+
+        ``loss`` is the step's loss, a number or a tensor of one element; nothing waits for its value. ``metrics`` may be
+        ``accuracy``, ``validation_loss`` and ``validation_accuracy``, likewise.
+        """
+        if not self._open:
+            raise UsageError("scope.step outside of its with block", hint="with gradscope.watch(model, optimizer) as scope: ...")
+        for name in metrics:
+            if name not in METRICS:
+                raise UsageError(f"scope.step takes no {name!r} (expected one of {', '.join(METRICS)})")
+        if isinstance(loss, Tensor) and loss.numel() != 1:
+            raise UsageError(f"scope.step needs a loss of one element (got shape {tuple(loss.shape)})")
+        self._recorder.step(loss, metrics)
+        if self._on_finding is not None or self._stop_on:
+            self._judge()
+
+    def check(self) -> Report:
+        """The verdict on what was recorded so far."""
+        return check(self.run, self.settings)
+
+    @property
+    def run(self) -> Run:
+        """The record so far, as ``load_run`` would give it."""
+        self._recorder.flush()
+        self._describe()
+        return self._sink.run()
+
+    @property
+    def recorder(self) -> Recorder:
+        return self._recorder
+
+    def flush(self) -> None:
+        """Brings everything recorded so far to the sink."""
+        self._recorder.flush()
+
+    def close(self, error: BaseException | None = None) -> None:
+        """Takes the hooks away and ends the record; called on leaving the ``with`` block."""
+        if not self._open:
+            return
+        self._open = False
+        self._recorder.stop()
+        status, reason = Status.FINISHED, None
+        if isinstance(error, Stop):
+            status, reason = Status.STOPPED, str(error)
+        elif isinstance(error, KeyboardInterrupt):
+            status, reason = Status.INTERRUPTED, "interrupted from the keyboard"
+        elif error is not None:
+            status, reason = Status.FAILED, f"{type(error).__name__}: {error}"
+        self._manifest = replace(self._manifest, status=status, reason=reason, finished=_now())
+        self._describe()
+        self._sink.close()
+
+    # ---- inside
+
+    def _emit(self, blocks: list[Block]) -> None:
+        if self._recorder.catalogue() != self._catalogue:
+            self._describe()
+        for block in blocks:
+            self._sink.append(block)
+
+    def _describe(self) -> None:
+        self._catalogue = self._recorder.catalogue()
+        described = replace(
+            self._manifest,
+            catalogue=self._catalogue,
+            notes=tuple(self._notes),
+            recording={**self._manifest.recording, "cadence": self._cadence.describe()},
+        )
+        if described != self._manifest or not self._open:
+            self._manifest = described
+            self._sink.describe(described)
+
+    def _note(self, text: str) -> None:
+        """Says once what could not be seen, and keeps it in the manifest."""
+        if text not in self._notes:
+            self._notes[text] = None
+            warnings.warn(text, RecordingWarning, stacklevel=2)
+
+    def _judge(self) -> None:
+        """The same rules on the run so far, at steps that double until 64 and every 64 after."""
+        step = self._recorder.step_index
+        if step < self._judged_at:
+            return
+        self._judged_at = step + max(1, min(step, 64))
+        for finding in self.check().findings:
+            key = (finding.code, finding.layers)
+            if key in self._known:
+                continue
+            self._known.add(key)
+            if self._on_finding is not None:
+                self._on_finding(finding)
+            if finding.rule in self._stop_on or finding.code in self._stop_on:
+                raise Stop(f"{finding.code} {finding.rule}: {finding.message}")
+
+
+def environment() -> dict[str, str]:
+    """Where a run took place: versions and device."""
+    accelerator: Any = getattr(torch, "accelerator", None)
+    device = "cpu"
+    with suppress(RuntimeError):
+        if accelerator is not None and accelerator.is_available():
+            device = str(accelerator.current_accelerator())
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "platform": f"{sys.platform} {platform.machine()}",
+        "device": device,
+    }
+
+
+def _sink(out: str | Path | None, manifest: Manifest) -> Sink:
+    from gradscope.record.store import RunFolder, SpillingSink
+
+    return SpillingSink(manifest) if out is None else RunFolder.create(Path(out), manifest)
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def _version() -> str:
+    import gradscope
+
+    return gradscope.__version__
+
+
