@@ -43,7 +43,7 @@ class Data:
 
 
 def split(x: Tensor, y: Tensor, options: DataOptions, seed: int) -> Data:
-    """Split (rows, ...) at random, every class in proportion, and standardise with the training rows' mean and deviation.
+    """Shuffle (rows, ...), split them, every class in proportion, and standardise with the training rows' mean and deviation.
 
     One mean and one standard deviation serve for all features, as is usual for images: a pixel that is nearly always 0
     is not blown up by its own.
@@ -64,6 +64,7 @@ def split(x: Tensor, y: Tensor, options: DataOptions, seed: int) -> Data:
     places = ((torch.arange(kept_aside, dtype=torch.float64) + 0.5) * (rows / kept_aside)).long()
     aside = torch.zeros(rows, dtype=torch.bool)
     aside[by_class[places]] = True
-    mean, std = x[~aside].mean(), x[~aside].std(correction=0).clamp_min(torch.finfo(x.dtype).tiny)
+    train, validation = shuffled[~aside[shuffled]], shuffled[aside[shuffled]]
+    mean, std = x[train].mean(), x[train].std(correction=0).clamp_min(torch.finfo(x.dtype).tiny)
     x = (x - mean) / std
-    return Data(Split(x[~aside], y[~aside]), Split(x[aside], y[aside]), int(y.max()) + 1)
+    return Data(Split(x[train], y[train]), Split(x[validation], y[validation]), int(y.max()) + 1)

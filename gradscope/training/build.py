@@ -1,0 +1,84 @@
+"""From a config to what trains: data, network, loss and optimizer on a device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gradscope.training.config import ARCHITECTURES, DATASETS, Adam, AdamW, Config, Optimizer, RMSprop, Sgd
+from gradscope.training.data import Data
+from gradscope.training.device import resolve
+from gradscope.training.initialisation import effective_sigma_w, gain_of, unit_variance
+from gradscope.training.options import Init
+from gradscope.training.seeds import derive
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""Outputs (rows, outputs) and classes (rows,) to the mean loss of the rows."""
+
+
+@dataclass(frozen=True, eq=False)
+class Setup:
+    """All that a training needs; the model and the data are on ``device``."""
+
+    config: Config
+    device: torch.device
+    data: Data
+    model: nn.Module
+    loss: Loss
+
+    @property
+    def parameter_count(self) -> int:
+        return sum(p.numel() for p in self.model.parameters())
+
+    def sigma_w(self) -> dict[str, float]:
+        """Layer -> effective sigma_w, sqrt(fan_in * mean square of its weights)."""
+        return dict(effective_sigma_w(self.model))
+
+    def first_batch(self) -> tuple[Tensor, Tensor]:
+        """``batch_size`` training rows and their classes: what the network is probed and scaled with."""
+        rows = self.config.data.batch_size
+        return self.data.train.x[:rows], self.data.train.y[:rows]
+
+
+def build(config: Config) -> Setup:
+    """Load the data, draw the weights (on the CPU, so that a seed means the same on every device) and move both.
+
+    Sets torch's random state; the caller keeps its own with ``device.own_random_state``.
+
+    Raises:
+        TrainingError: the device is not there.
+        ConfigError: what the data shows to be wrong, such as a batch larger than it.
+    """
+    device = resolve(config.device)
+    data: Data = DATASETS[config.data.name].load(config.data, config.seed)
+    torch.manual_seed(derive(config.seed, "weights"))
+    model: nn.Module = ARCHITECTURES[config.model.kind].build(config.model, data.input_shape, data.outputs)
+    setup = Setup(config, device, data.to(device), model.to(device), loss_function(config.loss, data.outputs))
+    init = getattr(config.model, "init", None)
+    if isinstance(init, Init) and init.scheme == "lsuv":
+        unit_variance(setup.model, setup.first_batch()[0], gain_of(init, getattr(config.model, "activation", "identity")))
+    torch.manual_seed(derive(config.seed, "training"))
+    return setup
+
+
+def loss_function(name: str, outputs: int) -> Loss:
+    """``cross_entropy`` of the classes; ``mse`` against, and ``bce`` of a logit for each of, the one-hot classes."""
+    if name == "cross_entropy":
+        return F.cross_entropy
+    of = F.mse_loss if name == "mse" else F.binary_cross_entropy_with_logits
+    return lambda y, classes: of(y.float(), F.one_hot(classes, outputs).float())
+
+
+def optimizer_of(options: Optimizer, model: nn.Module) -> torch.optim.Optimizer:
+    """The optimizer of torch of this name with these options, over all parameters of ``model``."""
+    kinds: dict[type, type[torch.optim.Optimizer]] = {
+        Sgd: torch.optim.SGD,
+        Adam: torch.optim.Adam,
+        AdamW: torch.optim.AdamW,
+        RMSprop: torch.optim.RMSprop,
+    }
+    return kinds[type(options)](model.parameters(), **options.model_dump(exclude={"name"}))

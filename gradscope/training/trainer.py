@@ -1,0 +1,99 @@
+"""One optimizer step after another: what every training of a config does, watched or not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gradscope.training.batches import Batches
+from gradscope.training.build import Setup, optimizer_of
+from gradscope.training.precision import precision_of
+from gradscope.training.schedule import factor
+
+
+class Trainer:
+    """Takes the steps of a setup. Nothing in a step waits for the device.
+
+    Everything that a step depends on is the step's number, the config, or in ``state_dict``; so a restored trainer goes on
+    bit by bit as the one that was saved would have.
+    """
+
+    def __init__(self, setup: Setup) -> None:
+        config = setup.config
+        self.setup = setup
+        self.options = config.training
+        self.model = setup.model
+        self.forward = torch.compile(setup.model) if self.options.compile else setup.model
+        self.optimizer = optimizer_of(config.optimizer, setup.model)
+        self.precision = precision_of(self.options.precision, setup.device)
+        self.scaler = self.precision.scaler
+        self.batches = Batches(setup.data.train, config.data.batch_size, config.seed)
+
+    def step(self, step: int) -> tuple[Tensor, Tensor]:
+        """Take optimizer step number ``step``. The mean loss and the accuracy of its whole batch, before the update."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.setup.config.optimizer.lr * factor(self.setup.config.schedule, step, self.options.steps)
+        self.optimizer.zero_grad()
+        k = self.options.accumulate
+        shares, correct = [], []
+        for part in range(k):
+            x, classes = self.batches[step * k + part]
+            with self.precision.autocast():
+                outputs = self.forward(x)
+                share = self.setup.loss(outputs, classes) / k
+            torch.autograd.backward(self.scaler.scale(share) if self.scaler else share)
+            shares.append(share.detach())
+            correct.append(outputs.detach().argmax(1) == classes)
+        self._clip()
+        if self.scaler:
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        else:
+            self.optimizer.step()
+        return torch.stack(shares).sum(), torch.cat(correct).float().mean()
+
+    def _clip(self) -> None:
+        parameters, options = self.model.parameters(), self.options
+        if self.scaler and (options.clip_norm or options.clip_value):
+            self.scaler.unscale_(self.optimizer)
+        if options.clip_norm:
+            torch.nn.utils.clip_grad_norm_(parameters, options.clip_norm)
+        elif options.clip_value:
+            torch.nn.utils.clip_grad_value_(parameters, options.clip_value)
+
+    @torch.no_grad()
+    def validate(self) -> tuple[Tensor, Tensor]:
+        """Mean loss and accuracy over the validation rows, in eval mode, as many rows at a time as a training batch has."""
+        split, rows = self.setup.data.validation, self.batches.size
+        losses, correct = [], []
+        self.model.eval()
+        for x, classes in zip(torch.split(split.x, rows), torch.split(split.y, rows), strict=True):
+            with self.precision.autocast():
+                outputs = self.model(x)
+                losses.append(self.setup.loss(outputs, classes) * len(classes))
+            correct.append(outputs.argmax(1) == classes)
+        self.model.train()
+        return torch.stack(losses).sum() / len(split), torch.cat(correct).float().mean()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights, optimizer, scaler and random states: tensors, numbers and strings alone."""
+        device = self.setup.device
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict() if self.scaler else {},
+            "random": torch.get_rng_state(),
+            "device": device.type,
+            "device_random": None if device.type == "cpu" else torch.get_device_module(device).get_rng_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.scaler:
+            self.scaler.load_state_dict(state["scaler"])
+        torch.set_rng_state(state["random"])
+        if state["device_random"] is not None and state["device"] == self.setup.device.type:
+            torch.get_device_module(self.setup.device).set_rng_state(state["device_random"])

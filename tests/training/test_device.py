@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from gradscope.errors import TrainingError
+from gradscope.training.device import out_of_memory_is_told, own_random_state, resolve
+
+ACCELERATOR = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+
+
+@pytest.mark.skipif(ACCELERATOR is not None, reason="there is an accelerator")
+@pytest.mark.parametrize("name", ["cuda", "mps"])
+def test_a_device_that_is_not_there_is_an_error_of_one_line_and_never_the_cpu(name: str) -> None:
+    with pytest.raises(TrainingError, match=f"device '{name}' is not available") as caught:
+        resolve(name)
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_code == 3
+    assert caught.value.hint == "use device: auto, here cpu"
+
+
+def test_automatic_is_the_accelerator_or_else_the_cpu() -> None:
+    assert resolve("auto") == (ACCELERATOR or torch.device("cpu"))
+    assert resolve("cpu") == torch.device("cpu")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(ACCELERATOR is None, reason="there is no accelerator")
+def test_an_accelerator_can_be_named() -> None:
+    assert ACCELERATOR is not None
+    assert resolve(ACCELERATOR.type).type == ACCELERATOR.type
+
+
+def test_the_callers_random_state_is_given_back() -> None:
+    state = torch.get_rng_state()
+    with own_random_state(resolve("auto")):
+        torch.manual_seed(3)
+        torch.rand(1)
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_running_out_of_memory_is_told_with_what_to_do() -> None:
+    with pytest.raises(TrainingError, match="out of memory on cpu") as caught, out_of_memory_is_told(torch.device("cpu")):
+        torch.empty(1 << 60, dtype=torch.uint8)
+    assert "batch_size" in str(caught.value.hint)
+
+
+def test_other_errors_pass_as_they_are() -> None:
+    with pytest.raises(RuntimeError, match="mat1 and mat2"), out_of_memory_is_told(torch.device("cpu")):
+        torch.zeros(2, 3) @ torch.zeros(2, 3)
