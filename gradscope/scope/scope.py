@@ -24,7 +24,7 @@ from gradscope.record.finding import Finding, Report
 from gradscope.record.grid import Block
 from gradscope.record.manifest import Manifest, Status
 from gradscope.record.run import Run
-from gradscope.record.sink import Sink
+from gradscope.record.sink import MemorySink, Sink
 
 METRICS = ("accuracy", "validation_loss", "validation_accuracy")
 """What ``Scope.step`` takes besides the loss: columns of the table ``steps``."""
@@ -247,9 +247,11 @@ def environment() -> dict[str, str]:
 
 
 def _sink(out: str | Path | None, manifest: Manifest) -> Sink:
-    from gradscope.record.store import RunFolder, SpillingSink
+    if out is None:
+        return MemorySink(manifest)
+    from gradscope.record.store import RunFolder
 
-    return SpillingSink(manifest) if out is None else RunFolder.create(Path(out), manifest)
+    return RunFolder.create(Path(out), manifest)
 
 
 def _now() -> str:
