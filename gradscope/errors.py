@@ -1,4 +1,4 @@
-"""Every error that Gradscope raises on purpose, each with a slug, an exit code and, where there is one, a hint; its warnings."""
+"""Every error that Gradscope raises on purpose, each with a slug, an exit code and perhaps a hint; and its warnings."""
 
 from __future__ import annotations
 

@@ -40,8 +40,16 @@ _EXPECTED = {
 
 _SPOKEN_BOOLEANS = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
 
-_OUT_OF_RANGE = {"greater_than": "too small", "greater_than_equal": "too small", "less_than": "too large",
-                 "less_than_equal": "too large", "finite_number": "not finite", "string_too_long": "too long"}  # fmt: skip
+_OUT_OF_RANGE = {
+    "greater_than": "too small",
+    "greater_than_equal": "too small",
+    "less_than": "too large",
+    "less_than_equal": "too large",
+    "finite_number": "not finite",
+    "string_too_short": "too short",
+    "string_too_long": "too long",
+    "too_long": "too long",
+}
 
 
 def validated(model: type[S], document: Document) -> S:
@@ -52,9 +60,9 @@ def validated(model: type[S], document: Document) -> S:
         if not problems:
             return section
     except ValidationError as error:
-        bad = {p.where for p in problems if p.where is not None}
+        unread = {p.where for p in problems if p.where and p.spot == document.spot(p.where)}
         found = _problems(model, document, error.errors(include_url=False))
-        problems += [p for p in found if p.where is None or not any(p.where[: n + 1] in bad for n in range(len(p.where)))]
+        problems += [p for p in found if p.where not in unread]
     problems.sort(key=lambda p: (p.spot.file == "--set", p.spot.line, p.spot.column))
     raise ConfigError([str(p) for p in problems])
 
@@ -98,7 +106,7 @@ def _where(data: Any, error: ErrorDetails) -> Where:
             where.append(key)
             data = data[key]  # type: ignore[index]
     if error["type"] == "contradiction":
-        where += str(last).split(".")
+        where += [int(k) if k.isdecimal() else k for k in str(last).split(".")]
     elif error["type"] in ("missing", "extra_forbidden", "unknown_name") or _holds(data, last):
         where.append(last)
     return tuple(where)

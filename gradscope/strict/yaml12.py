@@ -188,12 +188,12 @@ class _Reader:
         self.count += 1
         spot = self.spot(node)
         if self.count > VALUE_LIMIT or node in above:
-            what = f"aliases stand for more than {VALUE_LIMIT:,} values" if node not in above else "an alias holds itself"
+            what = "an alias holds itself" if node in above else f"more than {VALUE_LIMIT:,} values, those of aliases counted"
             raise ConfigError([str(Problem(spot, where, what))])
         self.places[where] = Place(spot, key)
         if node.tag not in ("plain", "untagged"):
             tag = node.tag.replace("tag:yaml.org,2002:", "!!")
-            self.wrong(spot, where, f"tags are not allowed (got {tag}; expected the plain value)")
+            self.wrong(spot, where, f"tags are not allowed (got {_short(tag)}; expected the plain value)")
             return None
         if isinstance(node, yaml.MappingNode):
             return dict(self.items(node, where, (*above, node)))
@@ -264,7 +264,7 @@ _Dumper.add_implicit_resolver("tag:yaml.org,2002:int", _BASED, ["0"])
 
 def dotted(where: Where) -> str:
     """``model.depth``, ``optimizer.betas[1]``."""
-    return "".join(f"[{k}]" if isinstance(k, int) else f".{k}" for k in where).removeprefix(".")
+    return "".join(f"[{k}]" if isinstance(k, int) else f".{_short(k)}" for k in where).removeprefix(".")
 
 
 def shown(value: Any) -> str:
@@ -274,21 +274,27 @@ def shown(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "a list"
     if isinstance(value, str):
-        return repr(value if len(value) <= 60 else value[:57] + "...")
+        return f"'{_short(value)}'"
     if value is None or isinstance(value, bool):
         return {None: "nothing", True: "true", False: "false"}[value]
-    return f".{value}".replace(".-", "-.") if isinstance(value, float) and not math.isfinite(value) else _short(str(value))
+    return f".{value}".replace(".-", "-.") if isinstance(value, float) and not math.isfinite(value) else _number(str(value))
 
 
-def _short(number: str) -> str:
-    return number if len(number) <= 40 else f"a number of {len(number)} digits"
+def _number(digits: str) -> str:
+    return digits if len(digits) <= 40 else f"a number of {len(digits)} digits"
+
+
+def _short(text: str) -> str:
+    """A text of a stranger for a message: on one line, and cut."""
+    visible = text if text.isprintable() else repr(text)[1:-1]
+    return visible if len(visible) <= 60 else visible[:57] + "..."
 
 
 def _syntax(error: yaml.MarkedYAMLError, text: str, mark: yaml.Mark | None) -> str:
     if mark and text[mark.index : mark.index + 1] == "\t":
         return "a tab; YAML indents with blanks"
     parts = [p for p in (error.context, error.problem) if p]
-    return f"not YAML: {', '.join(parts)}"
+    return f"not YAML: {', '.join(parts)[:300]}"
 
 
 def _nearby(path: Path) -> str | None:

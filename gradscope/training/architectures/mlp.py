@@ -18,7 +18,7 @@ class Options(ModelOptions):
     """
 
     kind: Literal["mlp"] = "mlp"
-    depth: Count = 4
+    depth: Count = 20
     """Weight layers on the longest path, the head included."""
     width: Count = 64
     """Units of each hidden layer."""
