@@ -82,3 +82,7 @@ class GradscopeWarning(UserWarning):
 
 class RecordingWarning(GradscopeWarning):
     """Something of a training could not be seen, and is recorded as absent."""
+
+
+class RecordLostWarning(GradscopeWarning):
+    """Rows of a record could not be stored; the training went on."""
