@@ -1,0 +1,102 @@
+"""Runs to figures, and figures to files: whole or not at all, and the same bytes for the same runs."""
+
+from __future__ import annotations
+
+import csv
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from gradscope.errors import UsageError, did_you_mean
+from gradscope.record.finding import Report
+from gradscope.record.run import Run
+from gradscope.render import FIGURES, theme
+from gradscope.render.rows import Row
+
+FORMATS: dict[str, dict[str, Any]] = {
+    ".png": {"pil_kwargs": {"compress_level": 4}},
+    ".svg": {"metadata": {"Date": None}},
+    ".pdf": {"metadata": {"CreationDate": None}},
+}
+"""File formats, with what makes their bytes depend on nothing but the figure."""
+
+
+def plot(runs: Run | Sequence[Run], figure: str = "overview", *, reports: Sequence[Report] = ()) -> Figure:
+    """A figure of one run, or of several overlaid on one scale.
+
+    ``figure`` is a name of ``gradscope.render.FIGURES``; ``reports`` are the runs' verdicts, in the same order, whose findings
+    are marked. Raises ``UsageError`` for an unknown figure, no run, or a run without a step.
+    """
+    shown = [runs] if isinstance(runs, Run) else list(runs)
+    if not shown:
+        raise UsageError("no run to plot")
+    for run in shown:
+        if not run.step_count:
+            raise UsageError(f"the run {run.name!r} has no step: nothing to plot", hint="let it train for one step at least")
+    drawn = FIGURES.load(figure)
+    judged = list(reports) or [Report(run.name, 0) for run in shown]
+    if len(judged) != len(shown):
+        raise UsageError(f"{len(shown)} runs but {len(judged)} reports: one for each run, or none")
+    with theme.style():
+        page = Figure(figsize=drawn.size(shown))
+        FigureCanvasAgg(page)
+        drawn.draw(page, shown, judged)
+    return page
+
+
+def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
+    """Write a figure as PNG, SVG or PDF, by the path's ending. A failure leaves what was there before, or nothing.
+
+    Raises ``UsageError`` for another ending and where the file cannot be written.
+    """
+    target = Path(path)
+    ending = target.suffix.lower()
+    if ending not in FORMATS:
+        raise UsageError(
+            f"cannot draw into {target.name!r}: a figure's file ends in .png, .svg or .pdf{did_you_mean(ending, FORMATS)}"
+        )
+
+    def write(partial: Path) -> None:
+        with theme.style(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", r"Glyph .* missing from font", UserWarning)  # a run may be named in any script
+            figure.savefig(partial, format=ending[1:], **FORMATS[ending])
+
+    return _whole(target, write)
+
+
+def write_data(runs: Run | Sequence[Run], figure: str, path: str | os.PathLike[str]) -> Path:
+    """The numbers behind a figure as CSV, one row each, in the columns of ``Row``; nothing is reduced.
+
+    Raises ``UsageError`` for an unknown figure and where the file cannot be written.
+    """
+    shown = [runs] if isinstance(runs, Run) else list(runs)
+    rows = FIGURES.load(figure).data(shown)
+
+    def write(partial: Path) -> None:
+        with partial.open("w", newline="", encoding="utf-8") as file:
+            lines = csv.writer(file, lineterminator="\n")
+            lines.writerow(Row._fields)
+            lines.writerows(rows)
+
+    return _whole(Path(path), write)
+
+
+def _whole(target: Path, write: Callable[[Path], None]) -> Path:
+    """Write beside the target under another name, then rename."""
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write(partial)
+        partial.replace(target)
+    except OSError as error:
+        raise UsageError(f"cannot write {target}: {error.strerror or error}") from error
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+    return target

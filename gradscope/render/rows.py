@@ -1,0 +1,50 @@
+"""The numbers behind a figure, one row each: what ``--data`` writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from gradscope.record.run import Run
+from gradscope.signals.events import Series
+from gradscope.signals.profiles import Profile
+from gradscope.signals.states import State
+
+
+class Row(NamedTuple):
+    """One number. ``state`` is finite, zero, underflow, inf or nan; ``layer`` is empty for a number of the whole step."""
+
+    run: str
+    signal: str
+    step: int
+    layer: str
+    value: float
+    state: str
+
+
+def labels(runs: Sequence[Run]) -> list[str]:
+    """A name for each run that no other has: its own, else its folder's, else with a number behind it."""
+    names = [run.name for run in runs]
+    if len(set(names)) < len(names):
+        names = [run.path.name if run.path else run.name for run in runs]
+    return [name if names.count(name) == 1 else f"{name} ({i + 1})" for i, name in enumerate(names)]
+
+
+def of_profile(run: str, profile: Profile) -> Iterator[Row]:
+    """Every value that was recorded, by step and layer; what is absent has no row."""
+    found = profile.states
+    for row, column in zip(*np.nonzero(profile.present), strict=True):
+        step, layer, value = int(profile.steps[row]), profile.layers[column], float(profile.values[row, column])
+        yield Row(run, profile.signal, step, layer, value, _state(found[row, column]))
+
+
+def of_series(run: str, series: Series) -> Iterator[Row]:
+    found = series.states
+    for at in np.flatnonzero(series.present):
+        yield Row(run, series.signal, int(series.steps[at]), "", float(series.values[at]), _state(found[at]))
+
+
+def _state(value: np.uint8) -> str:
+    return State(int(value)).name.lower()
