@@ -22,7 +22,8 @@ class Block:
     """Rows of one table as they leave the recorder: ``steps`` (k,), ``entities`` (E), each column (k, E) float64.
 
     ``valid`` (k, E) says where a column has a value; a column without an entry there is valid throughout, a column that
-    is missing altogether is null throughout.
+    is missing altogether is null throughout. Steps ascend. What holds a block may hold it for long: its arrays are not to be
+    written to.
     """
 
     table: str
@@ -38,6 +39,15 @@ class Block:
     @property
     def nbytes(self) -> int:
         return self.steps.nbytes + sum(c.nbytes for c in self.columns.values()) + sum(v.nbytes for v in self.valid.values())
+
+    def only(self, name: str) -> Block:
+        """The same block with the entities of one name."""
+        at = [i for i, entity in enumerate(self.entities) if entity[0] == name]
+        if len(at) == len(self.entities):
+            return self
+        columns = {column: values[:, at] for column, values in self.columns.items()}
+        valid = {column: there[:, at] for column, there in self.valid.items()}
+        return Block(self.table, self.steps, tuple(self.entities[i] for i in at), columns, valid)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,9 +71,13 @@ class Grid:
     def only(self, entities: Iterable[Entity]) -> Grid:
         """The same grid with these entities, in this order; those that it lacks are left out."""
         place = {e: i for i, e in enumerate(self.entities)}
-        kept = [e for e in entities if e in place]
+        kept = tuple(e for e in entities if e in place)
+        if kept == self.entities:
+            return self
         at = [place[e] for e in kept]
-        return Grid(self.column, self.steps, tuple(kept), self.values[:, at], self.present[:, at])
+        values: Floats = self.values.T.take(at, axis=0).T  # the values of one entity stay together
+        present: Bools = self.present.T.take(at, axis=0).T
+        return Grid(self.column, self.steps, kept, values, present)
 
     def dropna(self) -> Grid:
         """The same grid without the steps and the entities at which nothing is present."""
@@ -86,8 +100,14 @@ class Grid:
 
 
 def assemble(column: str, blocks: Sequence[Block]) -> Grid:
-    """One column of many blocks as one grid: the union of their steps (ascending) and entities (as first seen)."""
+    """One column of many blocks as one grid: the union of their steps (ascending) and entities (as first seen).
+
+    Where blocks share rows, a value that is present stands, whichever block has it. The arrays may be the blocks' own: they
+    are not to be written to.
+    """
     blocks = [b for b in blocks if b.rows]
+    if len(blocks) == 1 and column in blocks[0].columns and (np.diff(blocks[0].steps) > 0).all():
+        return _alone(column, blocks[0])
     entities = tuple(dict.fromkeys(e for b in blocks for e in b.entities))
     steps = np.unique(np.concatenate([b.steps for b in blocks])) if blocks else np.empty(0, np.int64)
     values = np.full((len(steps), len(entities)), np.nan)
@@ -96,9 +116,15 @@ def assemble(column: str, blocks: Sequence[Block]) -> Grid:
     for block in blocks:
         if column not in block.columns:
             continue
-        rows = np.searchsorted(steps, block.steps)
-        at = np.ix_(rows, np.array([place[e] for e in block.entities]))
+        at = np.ix_(np.searchsorted(steps, block.steps), np.array([place[e] for e in block.entities]))
         ok = block.valid.get(column)
-        values[at] = block.columns[column] if ok is None else np.where(ok, block.columns[column], np.nan)
-        present[at] = True if ok is None else ok
+        values[at] = block.columns[column] if ok is None else np.where(ok, block.columns[column], values[at])
+        present[at] = True if ok is None else present[at] | ok
     return Grid(column, steps, entities, values, present)
+
+
+def _alone(column: str, block: Block) -> Grid:
+    values, ok = np.asarray(block.columns[column], np.float64), block.valid.get(column)
+    if ok is None:
+        return Grid(column, block.steps, block.entities, values, np.ones(values.shape, bool))
+    return Grid(column, block.steps, block.entities, np.where(ok, values, np.nan), ok)

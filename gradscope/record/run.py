@@ -19,7 +19,7 @@ class TableData(Protocol):
         ...
 
     def series(self, column: str, name: str) -> Grid:
-        """The same for one entity name alone (all its calls or time steps), without reading the others."""
+        """The same for one entity name alone (all its calls or time steps) at its own steps, without reading the others."""
         ...
 
 
@@ -33,8 +33,7 @@ class MemoryTable:
         return assemble(column, self.blocks)
 
     def series(self, column: str, name: str) -> Grid:
-        grid = self.grid(column)
-        return grid.only(e for e in grid.entities if e[0] == name)
+        return assemble(column, [alone for block in self.blocks if (alone := block.only(name)).rows])
 
 
 class Run:
@@ -80,9 +79,12 @@ class Run:
         return self._cache[key]
 
     def series(self, table: str, column: str, name: str) -> Grid:
-        """One layer's or parameter's values alone; reads no other's."""
+        """One layer's or parameter's values alone, at the steps that it has rows for; reads no other's."""
+        if column not in TABLES[table].column_names:
+            raise KeyError(f"table {table!r} has no column {column!r}")
         data = self._tables.get(table)
-        return data.series(column, name) if data else assemble(column, [])
+        grid = data.series(column, name) if data else assemble(column, [])
+        return grid.only(sorted(grid.entities))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Run):

@@ -1,0 +1,237 @@
+"""Parts of a table: Parquet files of sorted rows, so that one layer's values stand together and are read alone.
+
+Rows are sorted by name, index, step. A row group holds one name, or several small ones; what stands where is written as
+``Layout`` into the file's footer, so that names are never read. Numbers are split into byte planes before they are
+compressed: the low bytes of what was measured in float32 are then free.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from itertools import chain, groupby, pairwise
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from gradscope.errors import RunFolderError
+from gradscope.record.files import write_whole
+from gradscope.record.grid import Entity, Ints
+from gradscope.record.rows import Layout, SortedRows, Source, arrow_schema, sort_rows
+from gradscope.record.schema import Table
+
+GROUP_ROWS = 1 << 14
+"""Rows that a row group holds before the next name gets its own."""
+SERIES_ROWS = 1 << 17
+"""Rows of one entity after which its row group is ended: what bounds the memory of a merge."""
+_LAYOUT = b"gradscope.layout"
+
+
+class Part:
+    """One Parquet file of a table. Every read opens it anew, so that many parts hold no file open.
+
+    A file that is gone raises ``FileNotFoundError`` (it was merged into another, or deleted), a damaged one ``RunFolderError``.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @cached_property
+    def layout(self) -> Layout:
+        with _told(self.path):
+            return Layout.from_json(self._footer.metadata[_LAYOUT])
+
+    @cached_property
+    def group_starts(self) -> Ints:
+        """(G + 1,): the first row of each row group, and the number of all rows."""
+        return np.cumsum([0] + [self._footer.row_group(i).num_rows for i in range(self._footer.num_row_groups)])
+
+    def read(self, columns: list[str], start: int, stop: int) -> pa.Table:
+        first, last = self.groups(start, stop)
+        rows = self.read_groups(columns, first, last)
+        return rows.slice(start - int(self.group_starts[first]), stop - start)
+
+    def groups(self, start: int, stop: int) -> tuple[int, int]:
+        """The row groups, first and one past the last, in which these rows stand."""
+        first = int(np.searchsorted(self.group_starts, start, side="right")) - 1
+        return first, max(first, int(np.searchsorted(self.group_starts, stop, side="left")))
+
+    def read_groups(self, columns: list[str], first: int, last: int) -> pa.Table:
+        with _told(self.path):
+            known = set(self._footer.schema.names)
+            file = pq.ParquetFile(self.path, metadata=self._footer)
+            return file.read_row_groups(range(first, last), [c for c in columns if c in known])
+
+    @cached_property
+    def _footer(self) -> Any:
+        with _told(self.path):
+            return pq.read_metadata(self.path)
+
+
+class _Forwards(Part):
+    """A part that is read once, from front to back: keeps the row group in which the last read ended."""
+
+    _kept: tuple[int, pa.Table] | None = None
+
+    def read(self, columns: list[str], start: int, stop: int) -> pa.Table:
+        first, last = self.groups(start, stop)
+        pieces = []
+        for group in range(first, last):
+            begins, ends = map(int, self.group_starts[group : group + 2])
+            rows = self._kept[1] if self._kept and self._kept[0] == group else self.read_groups(columns, group, group + 1)
+            pieces.append(rows.slice(max(start - begins, 0), min(stop, ends) - max(start, begins)))
+            self._kept = (group, rows) if stop < ends else None
+        return pa.concat_tables(pieces)
+
+
+def write_part(path: Path, table: Table, sources: Sequence[Source], *, before: int | None = None) -> int:
+    """Write the rows of all sources, which stand in the order of their steps, as one part; gives the number of its rows.
+
+    Rows of step ``before`` and later are left out. Where no row is left, nothing is written. Memory is bounded: a few row
+    groups of each source. Raises ``OSError`` or ``pyarrow.ArrowException`` where the file cannot be written.
+    """
+    merged = _merged([_Forwards(s.path) if isinstance(s, Part) else s for s in sources], table, before)
+    start = next(merged, None)
+    if start is None:
+        return 0
+    written = _Written()
+
+    def write(draft: Path) -> None:
+        with pa.OSFile(str(draft), "wb") as file, _writer(file, table) as writer:
+            for rows in chain([start], merged):
+                writer.write_table(rows.table, row_group_size=rows.layout.rows)
+                written.add(rows)
+            writer.add_key_value_metadata({_LAYOUT.decode(): written.layout().to_json()})
+
+    write_whole(path, write)
+    return written.layout().rows
+
+
+@contextmanager
+def _writer(file: Any, table: Table) -> Iterator[Any]:
+    schema = arrow_schema(table)
+    floats = {f.name: "BYTE_STREAM_SPLIT" for f in schema if f.type == pa.float64()}
+    integers = {f.name: "DELTA_BINARY_PACKED" for f in schema if f.type == pa.int64()}
+    writer = pq.ParquetWriter(
+        file,
+        schema,
+        compression="zstd",
+        compression_level=1,
+        use_dictionary=False,
+        column_encoding=floats | integers,
+        write_statistics=list(table.keys),
+    )
+    try:
+        yield writer
+        writer.close()
+    finally:
+        writer.is_open = False  # after a failure there is nothing to finish
+
+
+def _merged(sources: Sequence[Source], table: Table, before: int | None) -> Iterator[SortedRows]:
+    """Row groups, in order."""
+    columns = arrow_schema(table).names
+    filled = [source.layout for source in sources if source.layout.rows]
+    apart = all(a.last < b.first for a, b in pairwise(filled))
+    for first, last in _groups(filled):
+        held: list[pa.Table] = []
+        for source in sources:
+            for start, stop in _spans(source.layout, first, last):
+                held.append(_conformed(source.read(columns, start, stop), table))
+                if first == last and apart and sum(rows.num_rows for rows in held) >= SERIES_ROWS:
+                    yield from _cut(held, table, before)
+                    held = []
+        yield from _cut(held, table, before)
+
+
+def _groups(layouts: Sequence[Layout]) -> Iterator[tuple[Entity, Entity]]:
+    """The first and the last entity of each row group: one name, or several small ones; of a large name some entities."""
+    counts: Counter[Entity] = Counter()
+    for layout in layouts:
+        counts.update(dict(zip(layout.entities, layout.counts.tolist(), strict=True)))
+    group: list[Entity] = []
+    held = 0
+    for _, entities in groupby(sorted(counts), key=itemgetter(0)):
+        members = list(entities)
+        whole = sum(counts[entity] for entity in members)
+        for i, entity in enumerate(members):
+            if group and held + (counts[entity] if i else whole) > GROUP_ROWS:
+                yield group[0], group[-1]
+                group, held = [], 0
+            group.append(entity)
+            held += counts[entity]
+    if group:
+        yield group[0], group[-1]
+
+
+def _spans(layout: Layout, first: Entity, last: Entity) -> Iterator[tuple[int, int]]:
+    """The rows of these entities, in stretches of bounded length."""
+    start = int(layout.starts[bisect_left(layout.entities, first)])
+    stop = int(layout.starts[bisect_right(layout.entities, last)])
+    for begin in range(start, stop, SERIES_ROWS):
+        yield begin, min(begin + SERIES_ROWS, stop)
+
+
+def _conformed(rows: pa.Table, table: Table) -> pa.Table:
+    """The rows with the columns of today: what an older part lacks is null."""
+    schema = arrow_schema(table)
+    if rows.schema.names == schema.names:
+        return rows
+    blank = [rows[f.name] if f.name in rows.schema.names else pa.nulls(rows.num_rows, f.type) for f in schema]
+    return pa.Table.from_arrays(blank, schema=schema)
+
+
+def _cut(held: list[pa.Table], table: Table, before: int | None) -> Iterator[SortedRows]:
+    if held:
+        rows = pa.concat_tables(held)
+        if before is not None:
+            rows = rows.filter(pc.less(rows["step"], before))
+        if rows.num_rows:
+            yield sort_rows(rows, table)
+
+
+class _Written:
+    """What was written so far stands where. An entity with many rows comes in several row groups, one after the other."""
+
+    def __init__(self) -> None:
+        self._counts: dict[Entity, int] = {}
+        self._steps = np.empty(0, np.int64)  # of the first entity
+        self._shared = True
+        self._range = (np.iinfo(np.int64).max, np.iinfo(np.int64).min)
+
+    def add(self, rows: SortedRows) -> None:
+        layout, steps = rows.layout, rows.table["step"].to_numpy()
+        self._range = min(self._range[0], layout.first), max(self._range[1], layout.last)
+        for i, (entity, count) in enumerate(zip(layout.entities, layout.counts.tolist(), strict=True)):
+            done = self._counts.get(entity, 0)
+            self._counts[entity] = done + count
+            own = steps[layout.starts[i] : layout.starts[i + 1]]
+            if len(self._counts) == 1:
+                self._steps = np.concatenate([self._steps, own])
+            elif self._shared and not (layout.shared and i):  # one that shares with the first of its row group needs no look
+                self._shared = np.array_equal(own, self._steps[done : done + count])
+
+    def layout(self) -> Layout:
+        counts = np.fromiter(self._counts.values(), np.int64)
+        shared = self._shared and bool((counts == len(self._steps)).all())
+        return Layout(tuple(self._counts), counts, shared, *self._range)
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Anything that is wrong with a file becomes one line; only its absence stays what it is."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise RunFolderError(f"{path}: the file is damaged: {reason}") from error

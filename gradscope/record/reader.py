@@ -1,0 +1,115 @@
+"""Runs from their folders: opening one reads the manifest alone, each column is read when it is asked for."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gradscope.errors import FormatVersionError, GradscopeWarning, RunFolderError
+from gradscope.record.files import MANIFEST, table_files
+from gradscope.record.grid import Block, Grid, assemble
+from gradscope.record.lock import is_being_written
+from gradscope.record.manifest import Manifest, Status
+from gradscope.record.run import Run
+from gradscope.record.schema import FORMAT_VERSION, TABLES, Table
+
+if TYPE_CHECKING:
+    from gradscope.record.rows import Source
+
+UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+"""For each older format version: what makes of its manifest one of the next version. Version 1 is the first."""
+_TRIES = 10
+
+
+def load_run(path: str | Path) -> Run:
+    """The run in a folder. One that says it is running and that nobody writes is shown as interrupted.
+
+    Raises ``RunFolderError`` where there is no run or its files are damaged (which may show only when values are read),
+    ``FormatVersionError`` where a newer version has recorded it.
+    """
+    path = Path(path)
+    written = is_being_written(path)  # asked first: a writer that ends in between has stated how
+    manifest = read_manifest(path)
+    if manifest.status is Status.RUNNING and not written:
+        manifest = replace(manifest, status=Status.INTERRUPTED)
+    return Run(manifest, {name: FolderTable(path / name, table) for name, table in TABLES.items()}, path)
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest of a run folder, as it stands. Raises as ``load_run`` does."""
+    try:
+        data = json.loads((path / MANIFEST).read_text("utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        if not path.exists():
+            raise RunFolderError(f"{path}: there is no such folder") from None
+        inside = sorted(p.parent.name for p in path.glob(f"*/{MANIFEST}"))
+        hint = f"it holds {len(inside)} runs; name one, as in {path / inside[-1]}" if inside else None
+        raise RunFolderError(f"{path}: not a run folder: it has no {MANIFEST}", hint=hint) from None
+    except (OSError, ValueError) as error:
+        raise RunFolderError(f"{path / MANIFEST}: cannot be read: {error}") from error
+    version = data.get("format") if isinstance(data, dict) else None
+    if not isinstance(version, int):
+        raise RunFolderError(f"{path / MANIFEST}: not a run's manifest: it states no format version")
+    if version > FORMAT_VERSION:
+        message = f"{path}: recorded in format {version}; this version of Gradscope reads formats up to {FORMAT_VERSION}"
+        raise FormatVersionError(message, hint="upgrade Gradscope to read it")
+    try:
+        while data["format"] < FORMAT_VERSION:
+            data = UPGRADES[data["format"]](data)
+        return Manifest.from_dict(data)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise RunFolderError(f"{path / MANIFEST}: the file is damaged: {error}") from error
+
+
+class FolderTable:
+    """One table of a run folder, as its files are when it is first read; rows that are added later are not seen.
+
+    Files that its writer replaces meanwhile are found under their new names. ``upto`` is the last step that is seen;
+    ``keeps`` holds what must live as long as this does.
+    """
+
+    def __init__(self, folder: Path, table: Table, *, upto: int | None = None, keeps: object = None) -> None:
+        self._folder = folder
+        self._table = table
+        self._upto = upto
+        self._keeps = keeps
+        self._sources: list[Source] | None = None
+
+    def grid(self, column: str) -> Grid:
+        return assemble(column, self._blocks(column, None))
+
+    def series(self, column: str, name: str) -> Grid:
+        return assemble(column, self._blocks(column, name))
+
+    def _blocks(self, column: str, name: str | None) -> list[Block]:
+        from gradscope.record.rows import to_block
+
+        for _ in range(_TRIES):
+            try:
+                self._sources = self._sources if self._sources is not None else self._found()
+                return [to_block(source, self._table, column, name, self._upto) for source in self._sources]
+            except FileNotFoundError:  # made into another file since
+                self._sources = None
+        raise RunFolderError(f"{self._folder}: its files go faster than they can be read")
+
+    def _found(self) -> list[Source]:
+        from gradscope.record.journal import read_journal
+        from gradscope.record.parts import Part
+        from gradscope.record.rows import sort_rows
+
+        for _ in range(_TRIES):
+            files = table_files(self._folder)
+            if files.complete:
+                break
+        else:
+            warnings.warn(f"{self._folder}: some of its files are missing", GradscopeWarning, stacklevel=5)
+        found: list[tuple[int, Source]] = [(first, Part(path)) for first, _, path in files.parts]
+        found += [(number, sort_rows(read_journal(path, self._table), self._table)) for number, path in files.journals]
+        sources = [source for _, source in sorted(found, key=lambda item: item[0])]
+        if self._upto is None:
+            self._upto = max((source.layout.last for source in sources), default=-1)
+        return sources
