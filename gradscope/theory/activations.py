@@ -53,12 +53,25 @@ def find_activation(name: str, **options: float) -> Activation:
         raise UsageError(f"activation {name!r} takes no such options: {', '.join(options)}") from wrong
 
 
-_erf = np.frompyfunc(math.erf, 1, 1)
+_ERF_STEP = 1 / 4096
+_ERF_END = 6.0  # beyond, erf is 1 in float64
+
+
+@cache
+def _erf_table() -> tuple[Floats, Floats]:
+    x = np.arange(0.0, _ERF_END + _ERF_STEP, _ERF_STEP)
+    return np.array([math.erf(v) for v in x]), 2.0 / math.sqrt(math.pi) * np.exp(-x * x)
 
 
 def erf(x: Floats) -> Floats:
-    """The error function, elementwise and exact to float64."""
-    return np.asarray(_erf(x), dtype=np.float64)
+    """The error function, elementwise: Taylor's series to the third order around a table, exact to 2e-16."""
+    value, slope = _erf_table()
+    size = np.minimum(np.abs(x), _ERF_END)
+    place = np.rint(size / _ERF_STEP).astype(np.int64)
+    at = place * _ERF_STEP
+    d = size - at
+    series = value[place] + slope[place] * d * (1.0 - at * d + (2.0 * at * at - 1.0) / 3.0 * d * d)
+    return np.asarray(np.copysign(series, x))
 
 
 def _sigmoid(x: Floats) -> Floats:

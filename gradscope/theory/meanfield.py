@@ -1,14 +1,14 @@
 """The length map of a wide random network and what follows from it (Poole 2016, Schoenholz 2017).
 
-A layer is z' = W phi(z) + b with W_ij ~ N(0, gain^2 / fan_in) and b_i ~ N(0, bias_std^2). The length q is the mean square of
-a pre-activation; it goes from layer to layer by q' = gain^2 E[phi(z)^2] + bias_std^2 with z ~ N(0, q). The squared norm of a
-gradient, summed over units, goes back through the same layer by chi(q) = gain^2 E[phi'(z)^2].
+A layer is z' = W phi(z) + b with W_ij ~ N(0, sigma_w^2 / fan_in) and b_i ~ N(0, sigma_b^2). The length q is the mean square of
+a pre-activation; it goes from layer to layer by q' = sigma_w^2 E[phi(z)^2] + sigma_b^2 with z ~ N(0, q). The squared norm of a
+gradient, summed over units, goes back through the same layer by the factor chi(q) = sigma_w^2 E[phi'(z)^2]; summed, because
+the mean over units would bring in the ratio of the widths.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
@@ -16,14 +16,16 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from gradscope.errors import UnsupportedError, UsageError
-from gradscope.theory.activations import Activation, find_activation
-from gradscope.theory.quadrature import gaussian_nodes
+from gradscope.theory.activations import Activation
+from gradscope.theory.quadrature import gaussian_nodes, root
 
 Floats = NDArray[np.float64]
 
-_LENGTHS = np.logspace(-12.0, 9.0, 21 * 16 + 1)  # where a fixed point is looked for; beyond, it counts as 0 or infinity
-_ROUNDING = 1e-13
+LENGTHS = np.logspace(-12.0, 9.0, 21 * 16 + 1)
+"""Where a fixed point is looked for; below it counts as 0, above as infinity."""
+
+_NOUGHT = 1e-200  # a length that stands for the limit 0 and whose square roots are still normal numbers
+ROUNDING = 1e-13
 
 
 def mean_square(activation: Activation, length: Floats | float) -> Floats:
@@ -38,124 +40,159 @@ def mean_square_slope(activation: Activation, length: Floats | float) -> Floats:
     return np.asarray(np.sum(w * activation.slope(z) ** 2, axis=-1))
 
 
-def limit_length(activation: Activation, gain: float, bias_std: float = 0.0, start: float = 1.0) -> float:
+def pair_moment(activation: Activation, length: float, correlation: float, *, slope: bool = False) -> float:
+    """E[phi(z1) phi(z2)], or of phi' with ``slope``, for two Gaussians of this length and correlation."""
+    f = activation.slope if slope else activation.phi
+    z, w = gaussian_nodes(length, activation.kinks)
+    partner, v = gaussian_nodes(length * max(0.0, 1.0 - correlation**2), activation.kinks, correlation * z)
+    return float(np.sum(w * f(z) * np.sum(v * f(partner), axis=-1)))
+
+
+def next_length(activation: Activation, length: Floats | float, sigma_w: Floats | float, sigma_b: float = 0.0) -> Floats:
+    """The length map: sigma_w^2 E[phi(z)^2] + sigma_b^2 (Poole 2016, eq. 3)."""
+    return np.square(sigma_w) * mean_square(activation, length) + sigma_b**2
+
+
+def chi(activation: Activation, length: Floats | float, sigma_w: Floats | float) -> Floats:
+    """The factor of the squared gradient norm through one layer: sigma_w^2 E[phi'(z)^2] (Schoenholz 2017, eq. 5)."""
+    return np.square(sigma_w) * mean_square_slope(activation, length)
+
+
+def trajectory(
+    activation: Activation, depth: int, sigma_w: Floats | float, sigma_b: float = 0.0, input_length: float = 1.0
+) -> Floats:
+    """The lengths q of the pre-activations of ``depth`` weight layers, from the first, (depth, ...) with sigma_w (...).
+
+    ``input_length`` is the mean square of the input, so the first is sigma_w^2 input_length + sigma_b^2. A length that grows
+    without end stops at 1e120.
+    """
+    lengths = np.empty((depth, *np.shape(sigma_w)))
+    lengths[0] = np.square(sigma_w) * input_length + sigma_b**2
+    for layer in range(1, depth):
+        lengths[layer] = np.minimum(next_length(activation, lengths[layer - 1], sigma_w, sigma_b), 1e120)
+    return lengths
+
+
+def limit_length(activation: Activation, sigma_w: float, sigma_b: float = 0.0, start: float = 1.0) -> float:
     """The length that the map tends to from ``start``: a fixed point, 0, or infinity.
 
     The map is increasing for every activation of the table, so the iterates run monotonically into the nearest fixed point
     that lies their way; it is found as a root, since near a critical point the iteration itself takes for ever.
     """
 
-    def growth(q: Floats | float) -> Floats:
-        return gain**2 * mean_square(activation, q) + bias_std**2 - q
+    def growth(q: float) -> float:
+        return float(next_length(activation, q, sigma_w, sigma_b)) - q
 
-    first = float(growth(start))
-    if abs(first) <= _ROUNDING * start:
+    first = growth(start)
+    if abs(first) <= ROUNDING * start:
         return start
-    growths = gain**2 * _mean_squares(activation) + bias_std**2 - _LENGTHS
+    growths = _growths(activation, sigma_w, sigma_b)
     if first > 0:
-        stops = np.flatnonzero((growths <= 0) & (start < _LENGTHS))
+        stops = np.flatnonzero((growths <= 0) & (start < LENGTHS))
         if not len(stops):
             return math.inf
-        outer, inner = stops[0], max(start, _LENGTHS[stops[0] - 1])
+        outer, inner = stops[0], max(start, LENGTHS[stops[0] - 1])
     else:
-        stops = np.flatnonzero((growths >= 0) & (start > _LENGTHS))
+        stops = np.flatnonzero((growths >= 0) & (start > LENGTHS))
         if not len(stops):
             return 0.0
-        outer, inner = stops[-1], min(start, _LENGTHS[min(stops[-1] + 1, len(_LENGTHS) - 1)])
-    return _root(lambda x: float(growth(math.exp(x))), math.log(inner), math.log(_LENGTHS[outer]), exponential=True)
+        outer, inner = stops[-1], min(start, LENGTHS[min(stops[-1] + 1, len(LENGTHS) - 1)])
+    return math.exp(root(lambda x: growth(math.exp(x)), math.log(inner), math.log(LENGTHS[outer])))
 
 
 @dataclass(frozen=True)
-class CriticalPoint:
-    """Where gradients are level in a deep net: the ``gain`` (sigma_w), the ``length`` there and the factor ``chi`` per layer.
+class FixedPoint:
+    """A length that the map leaves as it is, and what a deep net does there.
 
-    ``kind`` is ``critical`` where chi at the limit of the length map passes through 1 continuously, ``boundary`` where it jumps
-    over 1 because the limit itself jumps: at that gain unit length is an *unstable* fixed point, any less and the signal
-    dies, any more and it grows without end. GELU, SiLU, Mish and Hardswish are of that kind without biases.
+    ``slope`` is dq'/dq: below 1 the point is ``stable``, above 1 ``unstable`` (the signal leaves it, as GELU's does near
+    length 1 at sigma_w = 1.5335), at 1 ``marginal``. ``chi`` is the gradient's factor per layer, squared norm.
+    ``correlation`` is the one that two inputs end up with; their distance to it shrinks by ``correlation_slope`` per layer.
     """
 
-    gain: float
     length: float
+    slope: float
     chi: float
-    kind: Literal["critical", "boundary"]
+    correlation: float
+    correlation_slope: float
+
+    @property
+    def stability(self) -> Literal["stable", "marginal", "unstable"]:
+        if abs(self.slope - 1.0) < 1e-9:
+            return "marginal"
+        return "stable" if self.slope < 1.0 else "unstable"
+
+    @property
+    def length_scale(self) -> float:
+        """xi_q in layers: how long the signal's length takes to settle (Schoenholz 2017, eq. 8)."""
+        return depth_scale(self.slope)
+
+    @property
+    def correlation_scale(self) -> float:
+        """xi_c in layers: how far two inputs can be told apart; nets train to about 6 of them (Schoenholz 2017, eq. 9)."""
+        return depth_scale(self.correlation_slope)
+
+    @property
+    def gradient_scale(self) -> float:
+        """xi_grad in layers: the squared gradient norm changes by e over it (Schoenholz 2017, eq. 14)."""
+        return depth_scale(self.chi)
 
 
-@cache
-def critical_point(activation: Activation, bias_std: float = 0.0) -> CriticalPoint:
-    """The smallest gain at which chi, at the limit of the length map from unit length, reaches 1 (Schoenholz 2017, eq. 5).
+def depth_scale(factor: float) -> float:
+    """The layers over which a quantity with this factor per layer changes by e: 1 / |ln factor|, infinite at 1, 0 at 0."""
+    if abs(factor - 1.0) < 1e-12:
+        return math.inf
+    return 1.0 / abs(math.log(factor)) if factor > 0.0 else 0.0
 
-    Raises:
-        UnsupportedError: chi stays below 1 at any gain up to 100.
+
+def fixed_points(activation: Activation, sigma_w: float, sigma_b: float = 0.0) -> tuple[FixedPoint, ...]:
+    """All finite fixed points of the length map, stable and not, from the smallest length up.
+
+    Where every length of a range is one, as for a critical ReLU, a single marginal point stands for the range.
     """
-
-    def chi(gain: float) -> float:
-        return gain**2 * _limit_slope(activation, limit_length(activation, gain, bias_std))
-
-    gains = np.logspace(-2.0, 2.0, 201)
-    above = next((i for i, gain in enumerate(gains) if chi(gain) >= 1.0 - _ROUNDING), None)
-    if not above:
-        raise UnsupportedError(f"no gain gives {activation.name} level gradients: each layer loses some at any gain")
-    low, high = float(gains[above - 1]), float(gains[above])
-    while high - low > 1e-14 * high and low < (middle := 0.5 * (low + high)) < high:
-        low, high = (low, middle) if chi(middle) >= 1.0 - _ROUNDING else (middle, high)
-    if chi(high) - chi(low) > 1e-3:
-        return CriticalPoint(high, 1.0, high**2 * float(mean_square_slope(activation, 1.0)), "boundary")
-    gain = high / math.sqrt(chi(high))
-    return CriticalPoint(gain, limit_length(activation, gain, bias_std), chi(gain), "critical")
-
-
-def critical_gain(activation: str, bias_std: float = 0.0, **options: float) -> float:
-    """The gain (sigma_w = std * sqrt(fan_in)) at which theory predicts level gradients: relu sqrt 2, tanh 1, gelu 1.5335.
-
-    That is where chi at the limit of the length map is 1 (the edge of chaos; Poole 2016, Schoenholz 2017). It always is a
-    statement about deep layers: a sigmoid's is 10.1, a saturated net. Where there is no such point, because the limit
-    jumps (gelu, silu, mish, hardswish), it is the gain that keeps unit length; chi is then 1.06 to 1.08 per layer there.
-    ``options`` are the activation's own, named as torch's (``negative_slope=0.1``).
-
-    Raises:
-        UsageError: the activation or an option of it is unknown, or ``bias_std`` is negative or not finite.
-        UnsupportedError: no gain comes within 10 % per layer of level gradients (tanhshrink, softshrink, hardshrink).
-    """
-    if not (math.isfinite(bias_std) and bias_std >= 0.0):
-        raise UsageError(f"bias_std is a standard deviation, 0 or more (got {bias_std})")
-    point = critical_point(find_activation(activation, **options), bias_std)
-    if abs(point.chi - 1.0) > 0.1:
-        raise UnsupportedError(
-            f"{activation} has no critical gain: at its boundary of {point.gain:.4g} a layer multiplies the squared gradient "
-            f"by {point.chi:.3g}",
-            hint="give the gain as a number, or choose another activation",
+    growths = _growths(activation, sigma_w, sigma_b)
+    signs = np.where(np.abs(growths) <= ROUNDING * LENGTHS, 0.0, np.sign(growths))
+    lengths = [0.0] if sigma_b == 0.0 and float(mean_square(activation, _NOUGHT)) < 1e-150 else []
+    level = LENGTHS[signs == 0.0]
+    if len(level):
+        lengths = [*lengths, min(1.0, float(level[-1]))]
+    for i in np.flatnonzero(signs[1:] * signs[:-1] < 0):
+        low, high = math.log(LENGTHS[i]), math.log(LENGTHS[i + 1])
+        lengths.append(
+            math.exp(root(lambda x: float(next_length(activation, math.exp(x), sigma_w, sigma_b)) - math.exp(x), low, high))
         )
-    return point.gain
+    return tuple(_fixed_point(activation, q, sigma_w, sigma_b) for q in sorted(lengths))
+
+
+def _fixed_point(activation: Activation, length: float, sigma_w: float, sigma_b: float) -> FixedPoint:
+    q = max(length, _NOUGHT)
+    z, w = gaussian_nodes(q, activation.kinks)
+    # Differentiating the Gaussian's density instead of phi holds for activations with jumps too.
+    change = activation.phi(z) ** 2 - float(activation.phi(np.zeros(1))[0]) ** 2
+    slope = sigma_w**2 * float(np.sum(w * change * (z * z / q - 1.0))) / (2.0 * q)
+    factor = float(chi(activation, q, sigma_w))
+    correlation = correlation_limit(activation, length, sigma_w, sigma_b)
+    if correlation == 1.0:
+        return FixedPoint(length, slope, factor, 1.0, factor)
+    return FixedPoint(length, slope, factor, correlation, sigma_w**2 * pair_moment(activation, length, correlation, slope=True))
+
+
+def correlation_limit(activation: Activation, length: float, sigma_w: float, sigma_b: float = 0.0) -> float:
+    """c*, the correlation that two inputs tend to at this length: 1 where chi <= 1, less in the chaotic phase (Poole 2016)."""
+    if length == 0.0 or float(chi(activation, length, sigma_w)) <= 1.0 + 1e-9:
+        return 1.0
+
+    def growth(c: float) -> float:
+        return (sigma_w**2 * pair_moment(activation, length, c) + sigma_b**2) / length - c
+
+    if growth(0.0) <= ROUNDING:
+        return 0.0
+    return root(growth, 0.0, 1.0 - 1e-9) if growth(1.0 - 1e-9) < 0 else 1.0
 
 
 @cache
 def _mean_squares(activation: Activation) -> Floats:
-    return mean_square(activation, _LENGTHS)
+    return mean_square(activation, LENGTHS)
 
 
-@cache
-def _limit_slope(activation: Activation, length: float) -> float:
-    return float(mean_square_slope(activation, min(length, _LENGTHS[-1] ** 2)))
-
-
-def _root(f: Callable[[float], float], a: float, b: float, *, exponential: bool = False) -> float:
-    """A root of ``f`` between ``a`` and ``b``, where its signs differ (Brent's idea in the form of Chandrupatla 1997)."""
-    fa, fb = f(a), f(b)
-    c, fc, t = a, fa, 0.5
-    while fb != 0.0 and abs(b - a) > 4e-16 * max(1.0, abs(b)):
-        x = a + t * (b - a)
-        fx = f(x)
-        if (fx > 0) == (fa > 0):
-            c, fc = a, fa
-        else:
-            c, b, fc, fb = b, a, fb, fa
-        a, fa = x, fx
-        if fa == 0.0:
-            b, fb = a, fa
-            break
-        xi, phi = (a - b) / (c - b), (fa - fb) / (fc - fb)
-        inverse = phi**2 < xi and (1 - phi) ** 2 < 1 - xi
-        t = fa / (fb - fa) * fc / (fb - fc) + (c - a) / (b - a) * fa / (fc - fa) * fb / (fc - fb) if inverse else 0.5
-        edge = 2e-16 * max(1.0, abs(a)) / abs(b - a)
-        t = min(max(t, edge), 1.0 - edge) if edge < 0.5 else 0.5
-    return math.exp(b) if exponential else b
+def _growths(activation: Activation, sigma_w: float, sigma_b: float) -> Floats:
+    return sigma_w**2 * _mean_squares(activation) + sigma_b**2 - LENGTHS

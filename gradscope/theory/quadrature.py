@@ -1,4 +1,4 @@
-"""Expectations under a Gaussian, exact to about 1e-12 for smooth, kinked and saturating functions at any variance.
+"""Expectations under a Gaussian and on a sphere, exact to about 1e-12 for smooth, kinked and saturating functions.
 
 Plain Gauss-Hermite nodes miss what happens on another scale than the Gaussian's own: a kink, or a saturation at |z| of
 about 1 when the standard deviation is 100. So the line is cut at the kinks and at a few fixed places on both scales, and
@@ -8,7 +8,7 @@ Gauss-Legendre nodes are laid in each piece.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,18 +22,67 @@ _FUNCTION_CUTS = np.array([s * x for x in (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0) 
 _SMALLEST_STD = 1e-150
 
 
-def gaussian_nodes(variance: Floats | float, kinks: Sequence[float] = ()) -> tuple[Floats, Floats]:
-    """Nodes z and weights w, each (..., K) for ``variance`` (...), with ``sum(w * f(z))`` = E[f(z)], z ~ N(0, variance).
+def gaussian_nodes(variance: Floats | float, kinks: Sequence[float] = (), mean: Floats | float = 0.0) -> tuple[Floats, Floats]:
+    """Nodes z and weights w, each (..., K), with ``sum(w * f(z))`` = E[f(z)], z ~ N(mean, variance).
 
-    A variance of 0 is taken as the limit from above, so that a kink at 0 counts half from either side.
+    ``variance`` and ``mean`` are broadcast to (...). A variance of 0 is taken as the limit from above, so that a kink at
+    the mean counts half from either side.
     """
-    std = np.maximum(np.sqrt(np.asarray(variance, dtype=np.float64)), _SMALLEST_STD)[..., None]
-    cuts = np.concatenate([_FUNCTION_CUTS, np.asarray(kinks, dtype=np.float64)])
-    placed = np.clip(cuts / std, -_REACH, _REACH)
-    fixed = np.broadcast_to(_GAUSSIAN_CUTS, (*placed.shape[:-1], len(_GAUSSIAN_CUTS)))
-    edges = np.sort(np.concatenate([fixed, placed], axis=-1), axis=-1)
+    std, mean = np.broadcast_arrays(np.maximum(np.sqrt(np.asarray(variance, dtype=np.float64)), _SMALLEST_STD), mean)
+    std, mean = std[..., None], np.asarray(mean, dtype=np.float64)[..., None]
+    u, w = _composite(_edges((_cuts(kinks) - mean) / std, _GAUSSIAN_CUTS))
+    return mean + std * u, w * np.exp(-0.5 * u * u) / math.sqrt(2.0 * math.pi)
+
+
+def sphere_nodes(
+    dimension: int, radius: Floats | float, kinks: Sequence[float] = (), mean: Floats | float = 0.0
+) -> tuple[Floats, Floats]:
+    """The same for z = mean + one coordinate of a vector uniform on the sphere of this radius in ``dimension`` >= 2.
+
+    In the angle with z - mean = radius sin(angle) the density is cos(angle)^(dimension - 2), without a singular edge.
+    """
+    radius, mean = np.broadcast_arrays(np.asarray(radius, dtype=np.float64), mean)
+    radius, mean = np.maximum(radius, _SMALLEST_STD)[..., None], np.asarray(mean, dtype=np.float64)[..., None]
+    scale = math.sqrt(dimension)
+    placed = np.arcsin(np.clip((_cuts(kinks) - mean) / radius, -1.0, 1.0))
+    angle, w = _composite(_edges(placed, np.arcsin(np.clip(_GAUSSIAN_CUTS / scale, -1.0, 1.0))))
+    w = w * np.cos(angle) ** (dimension - 2)
+    return mean + radius * np.sin(angle), w / w.sum(axis=-1, keepdims=True)
+
+
+def root(f: Callable[[float], float], a: float, b: float) -> float:
+    """A root of ``f`` between ``a`` and ``b``, where its signs differ, to float64 (Chandrupatla 1997)."""
+    fa, fb = f(a), f(b)
+    c, fc, t = a, fa, 0.5
+    while fa != 0.0 and fb != 0.0 and abs(b - a) > 4e-16 * max(1.0, abs(b)):
+        x = a + t * (b - a)
+        fx = f(x)
+        if (fx > 0) == (fa > 0):
+            c, fc = a, fa
+        else:
+            c, b, fc, fb = b, a, fb, fa
+        a, fa = x, fx
+        xi, phi = (a - b) / (c - b), (fa - fb) / (fc - fb)
+        t = 0.5
+        if phi**2 < xi and (1 - phi) ** 2 < 1 - xi:  # inverse quadratic interpolation is safe here
+            t = fa / (fb - fa) * fc / (fb - fc) + (c - a) / (b - a) * fa / (fc - fa) * fb / (fc - fb)
+        edge = min(2e-16 * max(1.0, abs(a)) / abs(b - a), 0.5)
+        t = min(max(t, edge), 1.0 - edge)
+    return a if fa == 0.0 else b
+
+
+def _cuts(kinks: Sequence[float]) -> Floats:
+    return np.concatenate([_FUNCTION_CUTS, np.asarray(kinks, dtype=np.float64)])
+
+
+def _edges(placed: Floats, fixed: Floats) -> Floats:
+    """All cuts of each row in order, those beyond the outermost of ``fixed`` drawn in to it (an empty piece weighs 0)."""
+    placed = np.clip(placed, fixed[0], fixed[-1])
+    return np.sort(np.concatenate([np.broadcast_to(fixed, (*placed.shape[:-1], len(fixed))), placed], axis=-1), axis=-1)
+
+
+def _composite(edges: Floats) -> tuple[Floats, Floats]:
     half = 0.5 * np.diff(edges)[..., None]
     middle = 0.5 * (edges[..., 1:] + edges[..., :-1])[..., None]
     u = (middle + half * _NODES).reshape(*edges.shape[:-1], -1)
-    w = np.broadcast_to(half * _WEIGHTS, (*half.shape[:-1], len(_NODES))).reshape(u.shape)
-    return std * u, w * np.exp(-0.5 * u * u) / math.sqrt(2.0 * math.pi)
+    return u, np.broadcast_to(half * _WEIGHTS, (*half.shape[:-1], len(_NODES))).reshape(u.shape)

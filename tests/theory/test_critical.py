@@ -44,7 +44,7 @@ def test_the_critical_line_passes_through_the_known_points(name: str, bias_varia
 @pytest.mark.parametrize("name", sorted(set(ACTIVATIONS) - {"tanhshrink", "softshrink", "hardshrink"}))
 def test_every_other_activation_has_a_gain_that_is_level_to_a_tenth_per_layer(name: str) -> None:
     point = critical_point(find_activation(name))
-    assert critical_gain(name) == point.gain
+    assert critical_gain(name) == point.sigma_w
     assert point.chi == pytest.approx(1.0, abs=1e-9 if point.kind == "critical" else 0.1)
 
 

@@ -1,0 +1,204 @@
+"""Layers as theory sees them: plain data, each of which says what it does to a signal and to a gradient at initialisation.
+
+A net is a sequence of them, in forward order. ``through`` takes the signal in front of a layer and gives the one behind it,
+the factor by which the squared norm of a gradient changes on its way back through the layer, and the layer's response
+to a signal that finite width has made too long or too short.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradscope.errors import UsageError
+from gradscope.theory.activations import find_activation
+from gradscope.theory.finite_width import Response, activation_response
+from gradscope.theory.meanfield import mean_square, mean_square_slope, pair_moment
+from gradscope.theory.normalisation import batch_moments, batch_norm_gain
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Signal:
+    """What theory follows of the values at one place in the net, over random weights.
+
+    ``lengths`` (S,) are the mean squares of S samples over ``width`` units; ``overlap`` is the mean product of two different
+    samples, NaN where nothing later needs it; ``length_noise`` / width is the relative variance of a mean square around its
+    expectation (2 for free Gaussian units); ``batch`` the number of samples that the values were just normalised over (0:
+    they were not; None: very many).
+    """
+
+    lengths: Floats
+    overlap: float
+    width: int
+    length_noise: float = 0.0
+    batch: int | None = 0
+
+    @property
+    def length(self) -> float:
+        """The mean of the lengths over the samples."""
+        return float(np.mean(self.lengths))
+
+
+@dataclass(frozen=True, eq=False)
+class Passage:
+    """One layer passed: the signal behind it, and ``gains`` (S,), by which the squared gradient norm changes going back."""
+
+    signal: Signal
+    gains: Floats
+    response: Response
+
+
+class Layer(Protocol):
+    """One layer: what it does to a signal and, on the way back, to a gradient."""
+
+    def through(self, signal: Signal, batch: int | None) -> Passage:
+        """Pass the layer; ``batch`` is the number of samples that batch norm sees, None for many."""
+
+
+@dataclass(frozen=True)
+class Linear:
+    """W h + b with W_ij of variance sigma_w^2 / fan_in and b_i of variance sigma_b^2 (He 2015; Glorot 2010).
+
+    Uniform entries do as Gaussian ones; ``orthogonal`` matrices have the same mean factor without the noise (Saxe 2013). A
+    matrix's own sigma_w is |W|_F / sqrt(fan_out).
+    """
+
+    fan_in: int
+    fan_out: int
+    sigma_w: float
+    sigma_b: float = 0.0
+    weights: Literal["gaussian", "uniform", "orthogonal"] = "gaussian"
+
+    def through(self, signal: Signal, batch: int | None) -> Passage:
+        lengths = self.sigma_w**2 * signal.lengths + self.sigma_b**2
+        share = 1.0 - self.sigma_b**2 / float(np.mean(lengths)) if np.all(lengths > 0.0) else 0.0
+        own = share**2 * signal.length_noise / signal.width
+        orthogonal = self.weights == "orthogonal"
+        noise = max(0.0, 2.0 / self.fan_in - 2.0 / self.fan_out) if orthogonal else 2.0 / self.fan_in
+        # An orthogonal matrix keeps the length of what it maps; what fluctuates is the bias.
+        loose = 2.0 * (1.0 - share**2) if orthogonal and self.fan_out >= self.fan_in else 2.0
+        after = Signal(lengths, self.sigma_w**2 * signal.overlap + self.sigma_b**2, self.fan_out, loose)
+        response = Response(share, 0.0, own, noise, 0.0, -0.5 * own, -0.5 * noise)
+        return Passage(after, np.full_like(lengths, self.sigma_w**2), response)
+
+
+@dataclass(frozen=True)
+class Activation:
+    """phi, elementwise, on Gaussian values; ``options`` are pairs of an option of torch and its value."""
+
+    name: str
+    options: tuple[tuple[str, float], ...] = ()
+
+    def through(self, signal: Signal, batch: int | None) -> Passage:
+        phi = find_activation(self.name, **dict(self.options))
+        lengths, slopes = mean_square(phi, signal.lengths), mean_square_slope(phi, signal.lengths)
+        overlap = signal.overlap
+        if signal.batch != 0:
+            exact, wide = batch_moments(phi, signal.batch), batch_moments(phi)
+            lengths, slopes = lengths * exact.mean_square / wide.mean_square, slopes * exact.slope_square / wide.slope_square
+            overlap = exact.overlap
+        elif not math.isnan(overlap) and signal.length > 0.0:
+            overlap = pair_moment(phi, signal.length, min(1.0, max(-1.0, overlap / signal.length)))
+        response = activation_response(phi, signal.length, signal.width, signal.length_noise)
+        return Passage(Signal(lengths, overlap, signal.width), slopes, response)
+
+
+@dataclass(frozen=True)
+class Normalise:
+    """Batch, layer or rms norm at initialisation: scale 1, shift 0, ``eps`` as torch has it."""
+
+    kind: Literal["batch", "layer", "rms"]
+    eps: float = 1e-5
+
+    def through(self, signal: Signal, batch: int | None) -> Passage:
+        if self.kind == "batch":
+            return self._over_the_batch(signal, batch)
+        divisors = signal.lengths + self.eps
+        share = float(np.mean(signal.lengths / divisors))
+        after = Signal(signal.lengths / divisors, signal.overlap / float(np.mean(divisors)), signal.width)
+        lost = (2.0 if self.kind == "layer" else 1.0) / signal.width  # the mean and the radial direction pass no gradient
+        return Passage(after, 1.0 / divisors, self._response(signal, share, lost))
+
+    def _over_the_batch(self, signal: Signal, batch: int | None) -> Passage:
+        if math.isnan(signal.overlap):
+            raise UsageError("batch norm needs the overlap of the samples", hint="let predict() follow it from input_overlap")
+        variance = signal.length - signal.overlap
+        share = variance / (variance + self.eps) if variance > 0.0 else 0.0
+        lengths = np.maximum(signal.lengths - signal.overlap, 0.0) / (variance + self.eps)
+        gain = share * batch_norm_gain(variance, batch) if share else 0.0
+        overlap = -share / (batch - 1.0) if batch else 0.0
+        after = Signal(lengths, overlap, signal.width, batch=batch)
+        return Passage(after, np.full_like(lengths, gain), self._response(signal, share, 0.0))
+
+    @staticmethod
+    def _response(signal: Signal, share: float, lost: float) -> Response:
+        own = signal.length_noise / signal.width
+        left, gain_variance = (1.0 - share) ** 2 * own, share**2 * own
+        return Response(1.0 - share, -share, left, gain_variance, 0.0, -0.5 * left, 0.5 * gain_variance - lost)
+
+
+@dataclass(frozen=True)
+class Dropout:
+    """Values kept with probability 1 - ``rate`` and scaled up by its inverse, in training."""
+
+    rate: float
+
+    def through(self, signal: Signal, batch: int | None) -> Passage:
+        kept = 1.0 - self.rate
+        own = self.rate / kept / signal.width
+        after = replace(signal, lengths=signal.lengths / kept)
+        return Passage(
+            after, np.full_like(signal.lengths, 1.0 / kept), Response(1.0, 0.0, own, own, own, -0.5 * own, -0.5 * own)
+        )
+
+
+@dataclass(frozen=True)
+class Residual:
+    """h + scale * branch(h), where the branch holds a random matrix, so that it is uncorrelated with the stream.
+
+    Lengths add, and so do squared gradients: the gain is 1 + scale^2 times the branch's (Yang and Schoenholz 2017). That gain
+    is smaller the longer the stream, if the branch normalises or saturates.
+    """
+
+    branch: tuple[Layer, ...]
+    scale: float = 1.0
+
+    def through(self, signal: Signal, batch: int | None) -> Passage:
+        if not self.scale:
+            return Passage(signal, np.ones_like(signal.lengths), Response())
+        passed = walk(self.branch, replace(signal, length_noise=0.0), batch)
+        inner = passed[-1].signal
+        gains = self.scale**2 * np.prod([p.gains for p in passed], axis=0)
+        lengths = signal.lengths + self.scale**2 * inner.lengths
+        overlap = signal.overlap + self.scale**2 * inner.overlap
+        share = self.scale**2 * inner.length / max(float(np.mean(lengths)), 1e-300)
+        # The stream's units persist, and so does the noise of their mean square: from here on it is part of the length.
+        branch = reduce(Response.then, (p.response for p in passed)).then(Response.of_length(inner.length_noise / inner.width))
+        beside = branch.beside_identity(share, float(np.mean(gains)), signal.width)
+        noise = Response.of_length(signal.length_noise / signal.width)
+        return Passage(Signal(lengths, overlap, signal.width), 1.0 + gains, noise.then(beside))
+
+
+def walk(layers: Sequence[Layer], signal: Signal, batch: int | None) -> list[Passage]:
+    """Pass all layers in forward order."""
+    passed: list[Passage] = []
+    for layer in layers:
+        passed.append(layer.through(signal, batch))
+        signal = passed[-1].signal
+    return passed
+
+
+def needs_overlap(layers: Sequence[Layer]) -> bool:
+    """Whether a batch norm stands among the layers or in a branch of one, so that the samples' overlap matters."""
+    return any(
+        layer.kind == "batch" if isinstance(layer, Normalise) else isinstance(layer, Residual) and needs_overlap(layer.branch)
+        for layer in layers
+    )
