@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -175,6 +176,22 @@ class Parameters:
         for at, pack in self.parts:
             trusted[:, at] = pack.learn(kind, norms[:, at])
         return trusted
+
+    # ---- going on with an interrupted record
+
+    def state_dict(self) -> dict[str, Any]:
+        """What later values depend on: the weights at the start, the last gradients, and what was learnt of magnitudes."""
+        careful = [{kind: sorted(at) for kind, at in pack.careful.items()} for _, pack in self.parts]
+        return {"start": self._start, "past": self._past, "careful": careful}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        def placed(flats: Sequence[Tensor] | None) -> list[Tensor] | None:
+            return None if flats is None else [f.to(s.flat, copy=True) for f, s in zip(flats, self._old, strict=True)]
+
+        self._start, self._past = placed(state["start"]), placed(state["past"])
+        self._start_norm = None if self._start is None else self._dot(self._start, self._start).sqrt()
+        for (_, pack), careful in zip(self.parts, state["careful"], strict=True):
+            pack.careful = {kind: set(at) for kind, at in careful.items()}
 
     # ---- inside
 

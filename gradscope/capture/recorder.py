@@ -45,7 +45,6 @@ class Recorder:
         emit: Callable[[list[Block]], None],
         note: Callable[[str], None],
         scaler: Any = None,
-        first_step: int = 0,
     ) -> None:
         self.model = model
         self.root = unwrap(model)
@@ -54,7 +53,9 @@ class Recorder:
         self.emit = emit
         self.note = note
         self.scaler = scaler if scaler is not None and scaler.is_enabled() else None
-        self.step_index = first_step
+        self.step_index = 0
+        self._before = 0.0
+        """Seconds that were recorded before this recorder began."""
         self.buffer = Buffer()
         self.spent = 0.0
         self._read_parameters()
@@ -80,7 +81,8 @@ class Recorder:
         for optimizer in self.optimizers:
             if hasattr(optimizer, "register_step_pre_hook"):
                 self._hooks.append(optimizer.register_step_pre_hook(self._guard(self._before_step)))
-        self._began = self._last_flush = self._last_step = time.perf_counter()
+        self._last_flush = self._last_step = time.perf_counter()
+        self._began = self._last_step - self._before
         self._arm()
 
     def stop(self) -> None:
@@ -116,6 +118,24 @@ class Recorder:
         if blocks and self.processes.rank == 0:
             self.emit(blocks)
         self._last_flush = time.perf_counter()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a record that goes on elsewhere needs, after ``flush``: tensors, numbers, strings and containers of them."""
+        trusted = sorted(self.layers.trusted) if self.layers else []
+        return {
+            "step": self.step_index,
+            "wall_seconds": time.perf_counter() - self._began,
+            "parameters": self.parameters.state_dict(),
+            "trusted": trusted,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on from such a state; before ``start``."""
+        self.step_index = state["step"]
+        self._before = state["wall_seconds"]
+        self.parameters.load_state_dict(state["parameters"])
+        if self.layers is not None:
+            self.layers.trusted = {(name, call) for name, call in state["trusted"]}
 
     def catalogue(self) -> Catalogue:
         layers = sorted(self.layers.infos.values(), key=lambda i: i.order) if self.layers else []

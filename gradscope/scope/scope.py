@@ -47,6 +47,7 @@ def watch(
     name: str | None = None,
     config: Mapping[str, Any] | None = None,
     last_step: int | None = None,
+    resume: Mapping[str, Any] | None = None,
 ) -> Scope:
     """Watches a training: gradients, weights, updates and the signals at every layer, without changing a single number.
 
@@ -65,7 +66,8 @@ def watch(
     steps, or a mapping of ``gradients``, ``parameters``, ``layers``, ``timesteps`` to one, where what is not named is not read.
     ``scaler`` is the ``torch.amp.GradScaler``, if there is one: without it the gradients under it would be read scaled.
     ``on_finding`` is called with each finding when it first appears; ``stop_on`` names rules (or codes) that end the ``with``
-    block. ``last_step`` is the last step's number where it is known; a fixed ``every`` reads it too.
+    block. ``last_step`` is the last step's number where it is known; a fixed ``every`` reads it too. ``resume`` is an earlier
+    scope's ``state_dict``: the record in ``out`` goes on from there, and its rows of that step and later are cut first.
 
     Raises ``UsageError`` for arguments that cannot be, ``RunFolderError`` where ``out`` cannot be used.
     """
@@ -73,23 +75,33 @@ def watch(
     if not isinstance(model, nn.Module):
         raise UsageError(f"watch: model must be a torch.nn.Module (got {type(model).__name__})")
     stops = () if stop_on is None else (stop_on,) if isinstance(stop_on, str) else tuple(stop_on)
-    manifest = Manifest(
-        name=name or (Path(out).name if out is not None else type(model).__name__),
-        created=_now(),
-        gradscope=_version(),
-        environment=environment(),
-        config=dict(config) if config is not None else None,
-    )
-    return Scope(
+    if resume is None:
+        manifest = Manifest(
+            name=name or (Path(out).name if out is not None else type(model).__name__),
+            created=_now(),
+            gradscope=_version(),
+            environment=environment(),
+            config=dict(config) if config is not None else None,
+        )
+        sink = _sink(out, manifest)
+    elif out is None:
+        raise UsageError("watch: resume needs the run folder, out, to go on with")
+    else:
+        sink = _reopened(out, resume["step"])
+        manifest = sink.run().manifest
+    scope = Scope(
         model,
         optimizers,
-        _sink(out, manifest),
+        sink,
         manifest,
         cadence(every, overhead, last_step),
         scaler=scaler,
         on_finding=on_finding,
         stop_on=stops,
     )
+    if resume is not None:
+        scope.recorder.load_state_dict(resume)
+    return scope
 
 
 class Scope:
@@ -106,14 +118,13 @@ class Scope:
         scaler: Any = None,
         on_finding: Callable[[Finding], None] | None = None,
         stop_on: Sequence[str] = (),
-        first_step: int = 0,
     ) -> None:
         self.settings = Settings()
         self._sink = sink
         self._manifest = manifest
         self._cadence = cadence
         self._notes: dict[str, None] = dict.fromkeys(manifest.notes)
-        self._recorder = Recorder(model, optimizers, cadence, self._emit, self._note, scaler, first_step)
+        self._recorder = Recorder(model, optimizers, cadence, self._emit, self._note, scaler)
         self._catalogue = self._recorder.catalogue()
         self._on_finding = on_finding
         self._stop_on = tuple(stop_on)
@@ -129,9 +140,7 @@ class Scope:
         self._recorder.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> bool:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> bool:
         self.close(error)
         return isinstance(error, Stop)
 
@@ -142,7 +151,9 @@ class Scope:
         ``accuracy``, ``validation_loss`` and ``validation_accuracy``, likewise.
         """
         if not self._open:
-            raise UsageError("scope.step outside of its with block", hint="with gradscope.watch(model, optimizer) as scope: ...")
+            raise UsageError(
+                "scope.step outside of its with block", hint="with gradscope.watch(model, optimizer) as scope: ..."
+            )
         for name in metrics:
             if name not in METRICS:
                 raise UsageError(f"scope.step takes no {name!r} (expected one of {', '.join(METRICS)})")
@@ -171,6 +182,14 @@ class Scope:
         """Brings everything recorded so far to the sink."""
         self._recorder.flush()
 
+    def state_dict(self) -> dict[str, Any]:
+        """What ``watch`` needs as ``resume`` to go on with this record, bit by bit: tensors and plain values, for a checkpoint.
+
+        Take it between two steps; everything recorded so far reaches the sink first.
+        """
+        self.flush()
+        return self._recorder.state_dict()
+
     def close(self, error: BaseException | None = None) -> None:
         """Takes the hooks away and ends the record; called on leaving the ``with`` block."""
         if not self._open:
@@ -198,9 +217,11 @@ class Scope:
 
     def _describe(self) -> None:
         self._catalogue = self._recorder.catalogue()
+        # a resumed record has no stations before its first sampled step; those of the record that it goes on with stand
+        known = self._catalogue if self._catalogue.layers else replace(self._catalogue, layers=self._manifest.catalogue.layers)
         described = replace(
             self._manifest,
-            catalogue=self._catalogue,
+            catalogue=known,
             notes=tuple(self._notes),
             recording={**self._manifest.recording, "cadence": self._cadence.describe()},
         )
@@ -254,6 +275,12 @@ def _sink(out: str | Path | None, manifest: Manifest) -> Sink:
     return RunFolder.create(Path(out), manifest)
 
 
+def _reopened(out: str | Path, step: int) -> Sink:
+    from gradscope.record.store import RunFolder
+
+    return RunFolder.reopen(Path(out), from_step=step)
+
+
 def _now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
@@ -262,5 +289,3 @@ def _version() -> str:
     import gradscope
 
     return gradscope.__version__
-
-

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gradscope.errors import UnsupportedError
 from gradscope.training.config import ARCHITECTURES, DATASETS, Adam, AdamW, Config, Optimizer, RMSprop, Sgd
 from gradscope.training.data import Data
 from gradscope.training.device import resolve
@@ -51,12 +52,15 @@ def build(config: Config) -> Setup:
 
     Raises:
         TrainingError: the device is not there.
-        ConfigError: what the data shows to be wrong, such as a batch larger than it.
+        ConfigError: what the data or the initialisation shows to be wrong, such as a batch larger than the data.
     """
     device = resolve(config.device)
     data: Data = DATASETS[config.data.name].load(config.data, config.seed)
     torch.manual_seed(derive(config.seed, "weights"))
-    model: nn.Module = ARCHITECTURES[config.model.kind].build(config.model, data.input_shape, data.outputs)
+    try:
+        model: nn.Module = ARCHITECTURES[config.model.kind].build(config.model, data.input_shape, data.outputs)
+    except UnsupportedError as error:
+        raise config.problem("model.init.gain", str(error)) from error
     setup = Setup(config, device, data.to(device), model.to(device), loss_function(config.loss, data.outputs))
     init = getattr(config.model, "init", None)
     if isinstance(init, Init) and init.scheme == "lsuv":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 
 from gradscope.errors import RunFolderError
+from gradscope.record.files import write_whole
 
 FORMAT = 1
 """Version of the file. History: 1 the first."""
@@ -23,12 +23,7 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> Path:
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"step-{step:09d}.pt"
-    part = path.with_suffix(".part")
-    with part.open("wb") as file:
-        torch.save({"format": FORMAT, "step": step, "state": state}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    write_whole(path, lambda draft: torch.save({"format": FORMAT, "step": step, "state": state}, draft))
     for old in folder.glob("step-*.pt"):
         if old != path:
             old.unlink()

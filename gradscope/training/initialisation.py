@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gradscope.errors import ConfigError
+from gradscope.errors import UnsupportedError
 from gradscope.theory import critical_gain
 from gradscope.training.options import Init
 
@@ -46,12 +46,11 @@ def gain_of(init: Init, activation: str) -> float:
     know; elsewhere torch's functions have a scale of 1. ``critical`` is sigma_w of ``gradscope.theory.critical_gain``.
 
     Raises:
-        ConfigError: ``critical`` with lsuv, which finds its scale itself.
-        UnsupportedError: theory knows no critical gain of this activation.
+        UnsupportedError: ``critical`` for an activation of which theory knows none, or with lsuv, which finds its scale itself.
     """
     if init.gain == "critical":
         if init.scheme == "lsuv":
-            raise ConfigError(["model.init.gain: critical has no meaning under lsuv, which finds the scale on a batch"])
+            raise UnsupportedError("critical has no meaning under lsuv, which finds the scale on a batch")
         return critical_gain(activation)
     if init.gain != "auto":
         return init.gain

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gradscope.training.batches import Batches
 from gradscope.training.build import Setup, optimizer_of
@@ -25,7 +25,10 @@ class Trainer:
         self.setup = setup
         self.options = config.training
         self.model = setup.model
-        self.forward = torch.compile(setup.model) if self.options.compile else setup.model
+        self.forward: nn.Module = setup.model
+        """The model, or what torch.compile made of it."""
+        if self.options.compile:
+            self.forward = cast(nn.Module, torch.compile(setup.model))
         self.optimizer = optimizer_of(config.optimizer, setup.model)
         self.precision = precision_of(self.options.precision, setup.device)
         self.scaler = self.precision.scaler

@@ -35,7 +35,7 @@ def test_only_the_newest_is_kept(tmp_path: Path) -> None:
 
 def test_one_that_was_not_written_to_its_end_does_not_count(tmp_path: Path) -> None:
     save_checkpoint(tmp_path, 5, {"at": 5})
-    (tmp_path / "step-000000010.part").write_bytes(b"half")
+    (tmp_path / "step-000000010.pt.tmp").write_bytes(b"half")
     assert load_checkpoint(tmp_path)[0] == 5
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from gradscope.errors import ConfigError, UnsupportedError
+from gradscope.errors import UnsupportedError
 from gradscope.theory import critical_gain
 from gradscope.training.architectures import mlp
 from gradscope.training.blocks import ACTIVATIONS
@@ -90,7 +90,7 @@ def test_a_critical_gain_gives_a_square_layer_the_sigma_w_of_theory_whatever_the
 def test_a_critical_gain_that_does_not_exist_is_an_error() -> None:
     with pytest.raises(UnsupportedError, match="tanhshrink"):
         gain_of(Init(gain="critical"), "tanhshrink")
-    with pytest.raises(ConfigError, match="lsuv"):
+    with pytest.raises(UnsupportedError, match="lsuv"):
         gain_of(Init(scheme="lsuv", gain="critical"), "relu")
 
 
