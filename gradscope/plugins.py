@@ -7,11 +7,13 @@ import importlib.util
 import pkgutil
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gradscope.errors import PluginError, UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 
 class Registry(Mapping[str, Any]):
@@ -40,6 +42,8 @@ class Registry(Mapping[str, Any]):
     @cached_property
     def added(self) -> Mapping[str, EntryPoint]:
         """Name -> entry point, of other packages."""
+        from importlib.metadata import entry_points
+
         return {e.name: e for e in sorted(entry_points(group=self.group)) if e.name not in self.built_in}
 
     def __getitem__(self, name: str) -> ModuleType | Any:

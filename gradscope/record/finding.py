@@ -24,6 +24,8 @@ class Severity(StrEnum):
 
 
 class Verdict(StrEnum):
+    """What the findings come to; inconclusive is a run with too little record to judge."""
+
     HEALTHY = "healthy"
     PATHOLOGICAL = "pathological"
     INCONCLUSIVE = "inconclusive"

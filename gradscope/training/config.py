@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PrivateAttr
 
-from gradscope.errors import ConfigError
+from gradscope.errors import ConfigError, did_you_mean
 from gradscope.plugins import Registry
 from gradscope.strict.problems import validated
 from gradscope.strict.section import Choice, Section
@@ -229,6 +229,16 @@ class Detect(Section):
     ignore: Annotated[tuple[str, ...], Field(strict=False)] = ()
     """Rules that are not asked, by name or code."""
 
+    def contradictions(self) -> Iterable[tuple[str, str]]:
+        if not self.ignore:
+            return
+        from gradscope.detect.engine import RULES
+
+        known = [*RULES, *(rule.CODE for rule in RULES.values())]
+        for i, rule in enumerate(self.ignore):
+            if rule not in known:
+                yield f"ignore.{i}", f"no rule is called {rule!r}{did_you_mean(rule, known)}"
+
 
 class Config(Section):
     """A network, its data and its training: what ``gradscope run`` takes."""
@@ -265,6 +275,11 @@ class Config(Section):
         """The error to raise where a key (a path, ``data.batch_size``) turns out wrong only while the training is set up."""
         document, where = self._origin.document, tuple(at.split("."))
         return ConfigError([str(Problem(document.spot(where), where, what)) if document else f"{at}: {what}"])
+
+    @property
+    def source(self) -> str | None:
+        """The text of the file as it was given, where there is one; it knows nothing of overrides."""
+        return self._origin.document.text if self._origin.document else None
 
     def to_yaml(self) -> str:
         """Every key of this config, defaults included, as YAML that ``load_config`` reads back as the same config."""

@@ -1,0 +1,55 @@
+"""``gradscope check``: the verdict on a recorded run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gradscope.cli.folders import RUN, RUNS_DIR, RunsDir, find_run
+from gradscope.cli.gate import FailOn, FailOnOption, gate
+from gradscope.cli.terminal import deliver, next_command
+from gradscope.render import FORMATS
+
+Format = Annotated[str, typer.Option("--format", metavar=f"[{'|'.join(FORMATS.built_in)}]", help="How the verdict is written.")]
+
+
+def check(
+    run: Annotated[Path | None, typer.Argument(help=RUN)] = None,
+    format: Format = "text",
+    select: Annotated[
+        list[str] | None,
+        typer.Option("--select", metavar="RULE", help="Ask this rule alone, by name or code; repeat it for several."),
+    ] = None,
+    ignore: Annotated[
+        list[str] | None,
+        typer.Option("--ignore", metavar="RULE", help="Do not ask this rule, by name or code; repeat it for several."),
+    ] = None,
+    fail_on: FailOnOption = FailOn.WARNING,
+    baseline: Annotated[
+        Path | None,
+        typer.Option(
+            "--baseline",
+            metavar="FILE",
+            help="A verdict written before with --format json: findings that it has are not told again.",
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to this file instead of stdout.")
+    ] = None,
+    runs_dir: RunsDir = RUNS_DIR,
+) -> None:
+    """Judge a recorded run: what is wrong, in which layers and steps, by which numbers, and what to do."""
+    from gradscope.detect.engine import Settings
+    from gradscope.detect.engine import check as judge
+    from gradscope.record.reader import load_run
+
+    writer = FORMATS.load(format)
+    folder = find_run(run, runs_dir)
+    recorded = load_run(folder)
+    report = judge(recorded, Settings(select=tuple(select or ()), ignore=tuple(ignore or ())))
+    deliver(writer.write(report, recorded), output)
+    if format == "text":
+        next_command("plot", folder)
+    gate(report, fail_on)

@@ -1,0 +1,59 @@
+"""``gradscope plot``: figures of one run, or of several overlaid."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gradscope.cli.folders import RUN, RUNS_DIR, RunsDir, find_run
+from gradscope.cli.terminal import next_command
+from gradscope.render import FIGURES
+
+OVERVIEW = "overview"
+
+
+Figures = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--figure",
+        "-f",
+        metavar=f"[{'|'.join(FIGURES.built_in)}]",
+        help="Which figure; repeat it for several. Without it, overview.",
+    ),
+]
+OUTPUT = "The file, .png, .svg or .pdf; for several figures a folder. Without it, plots/ in the first run's folder."
+DATA = "Write what is drawn as CSV too: a file; for several figures a folder."
+
+
+def plot(
+    runs: Annotated[list[Path] | None, typer.Argument(metavar="RUN", help=f"{RUN} Several are overlaid.")] = None,
+    figure: Figures = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="PATH", help=OUTPUT)] = None,
+    data: Annotated[Path | None, typer.Option("--data", metavar="PATH", help=DATA)] = None,
+    runs_dir: RunsDir = RUNS_DIR,
+) -> None:
+    """Draw a recorded run: the gradient by layer and step, the loss and its events, the findings."""
+    from gradscope.detect.engine import check
+    from gradscope.record.reader import load_run
+    from gradscope.render import plot as draw
+    from gradscope.render import save, write_data
+
+    folders = [find_run(run, runs_dir) for run in runs] if runs else [find_run(None, runs_dir)]
+    loaded = [load_run(folder) for folder in folders]
+    names = list(dict.fromkeys(figure or [OVERVIEW]))
+    reports = [check(run) for run in loaded]
+    pages = {name: draw(loaded, name, reports=reports) for name in names}
+    beside = "" if len(folders) == 1 else f"-{len(folders)}-runs"
+    for name, page in pages.items():
+        own = folders[0] / "plots" / f"{name}{beside}.png"
+        print(save(page, _file(output, f"{name}.png", many=len(pages) > 1) if output else own))
+        if data:
+            print(write_data(loaded, name, _file(data, f"{name}.csv", many=len(pages) > 1)))
+    next_command("check", folders[0])
+
+
+def _file(given: Path, name: str, *, many: bool) -> Path:
+    """The path as given, or a file in it where it is a folder."""
+    return given / name if many or given.is_dir() else given

@@ -1,0 +1,104 @@
+"""``gradscope run``: train a config under watch, judge it, say what to do next."""
+
+from __future__ import annotations
+
+import datetime
+import secrets
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gradscope.cli.check import Format
+from gradscope.cli.folders import RUNS_DIR, RunsDir
+from gradscope.cli.gate import FailOn, FailOnOption, gate
+from gradscope.cli.terminal import INTERRUPTED, deliver, next_command, note, warn
+from gradscope.render import FORMATS
+
+if TYPE_CHECKING:
+    from gradscope.training.build import Setup
+
+
+class Device(StrEnum):
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+    MPS = "mps"
+
+
+def run(
+    config: Annotated[Path, typer.Argument(help="A YAML file; gradscope schema says what may stand in it.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Values in place of the file's: model.depth=50.")
+    ] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="The same as an option.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", metavar="DIR", help="The run folder itself, new or empty; left out, a new one in the runs folder."
+        ),
+    ] = None,
+    device: Annotated[
+        Device | None,
+        typer.Option("--device", metavar=f"[{'|'.join(Device)}]", help="Where to train, in place of the config's device."),
+    ] = None,
+    fail_on: FailOnOption = FailOn.NEVER,
+    format: Format = "text",
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing while training.")] = False,
+    runs_dir: RunsDir = RUNS_DIR,
+) -> None:
+    """Train the network of a config, record its gradients, and judge what was recorded.
+
+    The config may be changed for this run: model.depth=50 after the file, or --set model.depth=50.
+    """
+    from gradscope.training.config import load_config
+
+    writer = FORMATS.load(format)
+    chosen = [*(overrides or ()), *(set_ or ()), *([f"device={device.value}"] if device else ())]
+    loaded = load_config(config, chosen)
+
+    from gradscope.cli.live import live_view
+    from gradscope.detect.engine import Settings, check
+    from gradscope.record.manifest import Status
+    from gradscope.training.loop import train
+
+    folder = out or runs_dir / _folder_name(loaded.name)
+    with live_view(loaded.name, quiet=quiet) as watcher:
+        recorded = train(
+            loaded,
+            folder,
+            on_setup=None if quiet else lambda setup: note(described(setup)),
+            progress=watcher,
+        )
+    report = check(recorded, Settings(ignore=loaded.detect.ignore))
+    deliver(writer.write(report, recorded), None)
+    if not quiet:
+        note(f"run folder: {folder}")
+        next_command("plot", folder)
+    if recorded.status is Status.INTERRUPTED:
+        warn(f"interrupted after {report.steps:,} of {loaded.training.steps:,} steps")
+        raise typer.Exit(INTERRUPTED)
+    gate(report, fail_on)
+
+
+def described(setup: Setup) -> str:
+    """What will be trained, in a few lines: size, data, the batch of a pass and of a step, the weights' scale, device."""
+    config = setup.config
+    rows, times = config.data.batch_size, config.training.accumulate
+    batch = f"{rows} rows a pass" + (f" x {times} = {rows * times} rows a step" if times > 1 else ", one pass a step")
+    sigmas = setup.sigma_w().values()
+    spread = f"{min(sigmas):.3g}" if max(sigmas) - min(sigmas) < 5e-3 else f"{min(sigmas):.3g} to {max(sigmas):.3g}"
+    return "\n".join(
+        (
+            f"{config.name}: {config.model.kind} with {setup.parameter_count:,} parameters on {setup.device}",
+            f"{config.data.name}: {batch}, {config.training.steps:,} steps",
+            f"weights: effective sigma_w {spread}",
+        )
+    )
+
+
+def _folder_name(name: str) -> str:
+    """``<name>-<time>-<hex>``: sorted by time within a name, and never twice the same."""
+    now = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d-%H%M%S")
+    return f"{name}-{now}-{secrets.token_hex(3)}"

@@ -1,0 +1,57 @@
+"""``gradscope runs``: what has been recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gradscope.cli.folders import RUNS_DIR, RunsDir, folders
+from gradscope.cli.terminal import deliver, next_command, note
+from gradscope.errors import GradscopeError
+
+if TYPE_CHECKING:
+    from gradscope.record.manifest import Manifest
+
+HEADER = ("run", "status", "steps", "started (UTC)", "verdict")
+
+
+def runs(
+    runs_dir: RunsDir = RUNS_DIR,
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", metavar="N", min=0, help="How many, the newest first; 0 for all.")
+    ] = 20,
+) -> None:
+    """List the recorded runs, the newest first, each with its verdict."""
+    found = list(folders(runs_dir))
+    if not found:
+        note(f"no run in {runs_dir}")
+        return
+    table = [HEADER, *(tuple(_row(path, manifest)) for path, manifest in (found[:limit] if limit else found))]
+    widths = [max(len(row[i]) for row in table) for i in range(len(HEADER))]
+    deliver("\n".join("  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip() for row in table), None)
+    if limit and len(found) > limit:
+        note(f"{len(found) - limit} older runs are not shown; gradscope runs --limit 0 shows all")
+    next_command("check", found[0][0])
+
+
+def _row(path: Path, manifest: Manifest) -> Iterator[str]:
+    from gradscope.detect.engine import check
+    from gradscope.record.reader import load_run
+
+    yield path.name
+    try:
+        run = load_run(path)
+        report = check(run)
+    except GradscopeError:
+        yield from (manifest.status.value, "?", manifest.created[:19], "cannot be read")
+        return
+    codes = " ".join(dict.fromkeys(f.code for f in report.findings))
+    yield from (
+        run.status.value,
+        str(report.steps),
+        manifest.created[:19].replace("T", " "),
+        f"{report.verdict.value} {codes}".strip(),
+    )

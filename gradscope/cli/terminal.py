@@ -1,0 +1,82 @@
+"""What every command says the same way: errors and warnings on stderr, results on stdout or in a file, next commands."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import tempfile
+from pathlib import Path
+
+from gradscope.errors import ConfigError, GradscopeError, UsageError
+
+INTERRUPTED = 130
+"""Exit code after a Ctrl-C."""
+MOST = 50
+"""Problems of a config that are shown; a file with more is not a config with slips."""
+
+
+def complain(error: GradscopeError) -> None:
+    """An error as one message: ``error: ...`` and ``hint: ...``; the problems of a config each on a line of its own."""
+    message = str(error)
+    if isinstance(error, ConfigError) and len(error.problems) > 1:
+        shown = [*error.problems[:MOST], f"... and {len(error.problems) - MOST} more"][: len(error.problems)]
+        message = "\n".join([f"{len(error.problems)} problems in the config", *shown])
+    _say("error", "red", message, error.hint)
+
+
+def warn(message: str, *, hint: str | None = None) -> None:
+    _say("warning", "yellow", message, hint)
+
+
+def note(message: str) -> None:
+    """What happens meanwhile, on stderr."""
+    print(message, file=sys.stderr)
+
+
+def deliver(text: str, output: Path | None) -> None:
+    """A result: to a file, all of it or nothing, or to stdout."""
+    if output is None:
+        sys.stdout.write(text if text.endswith("\n") else text + "\n")
+        return
+    write_whole(output, text.encode())
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that nobody ever sees half of it. Raises ``UsageError`` where it cannot be written."""
+    path = path.resolve()
+    part: str | None = None
+    try:
+        if path.exists() and not path.is_file():  # a pipe, /dev/stdout: written to, never replaced
+            path.write_bytes(content)
+            return
+        handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+        os.chmod(part, 0o666 & ~_umask())
+        os.replace(part, path)
+    except OSError as error:
+        if part is not None and os.path.exists(part):
+            os.unlink(part)
+        raise UsageError(f"{path}: cannot be written: {error.strerror or error}") from None
+
+
+def next_command(*words: str | Path) -> None:
+    """The next command to type, ready to be copied, on stderr."""
+    note(f"next: {shlex.join(['gradscope', *map(str, words)])}")
+
+
+def _say(word: str, colour: str, message: str, hint: str | None) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    console.print(Text.assemble((f"{word}:", f"bold {colour}"), f" {message}"))
+    if hint:
+        console.print(Text.assemble(("hint:", "bold cyan"), f" {hint}"))
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
