@@ -124,7 +124,10 @@ def assemble(column: str, blocks: Sequence[Block]) -> Grid:
 
 
 def _alone(column: str, block: Block) -> Grid:
-    values, ok = np.asarray(block.columns[column], np.float64), block.valid.get(column)
-    if ok is None:
-        return Grid(column, block.steps, block.entities, values, np.ones(values.shape, bool))
-    return Grid(column, block.steps, block.entities, np.where(ok, values, np.nan), ok)
+    values = np.asarray(block.columns[column], np.float64)
+    present = block.valid.get(column)
+    if present is None:
+        present = np.ones(values.shape, bool)
+    elif not np.isnan(values[~present]).all():
+        values = np.where(present, values, np.nan)
+    return Grid(column, block.steps, block.entities, values, present)

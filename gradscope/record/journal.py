@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from gradscope.record.rows import arrow_schema
+from gradscope.record.arrow import arrow_schema
 from gradscope.record.schema import Table
 
 

@@ -19,13 +19,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gradscope.errors import RunFolderError
+from gradscope.record.arrow import arrow_schema, to_numpy
 from gradscope.record.files import write_whole
 from gradscope.record.grid import Entity, Ints
-from gradscope.record.rows import Layout, SortedRows, Source, arrow_schema, sort_rows
+from gradscope.record.rows import Layout, SortedRows, Source, unite
 from gradscope.record.schema import Table
 
 GROUP_ROWS = 1 << 14
@@ -107,7 +107,7 @@ def write_part(path: Path, table: Table, sources: Sequence[Source], *, before: i
     def write(draft: Path) -> None:
         with pa.OSFile(str(draft), "wb") as file, _writer(file, table) as writer:
             for rows in chain([start], merged):
-                writer.write_table(rows.table, row_group_size=rows.layout.rows)
+                writer.write_table(rows.with_keys(table), row_group_size=rows.layout.rows)
                 written.add(rows)
             writer.add_key_value_metadata({_LAYOUT.decode(): written.layout().to_json()})
 
@@ -138,18 +138,17 @@ def _writer(file: Any, table: Table) -> Iterator[Any]:
 
 def _merged(sources: Sequence[Source], table: Table, before: int | None) -> Iterator[SortedRows]:
     """Row groups, in order."""
-    columns = arrow_schema(table).names
     filled = [source.layout for source in sources if source.layout.rows]
     apart = all(a.last < b.first for a, b in pairwise(filled))
     for first, last in _groups(filled):
-        held: list[pa.Table] = []
-        for source in sources:
-            for start, stop in _spans(source.layout, first, last):
-                held.append(_conformed(source.read(columns, start, stop), table))
-                if first == last and apart and sum(rows.num_rows for rows in held) >= SERIES_ROWS:
-                    yield from _cut(held, table, before)
-                    held = []
-        yield from _cut(held, table, before)
+        held: list[SortedRows] = []
+        for piece in (piece for source in sources for piece in _pieces(source, table, first, last)):
+            held.append(piece if before is None else piece.before(before))
+            if first == last and apart and sum(rows.layout.rows for rows in held) >= SERIES_ROWS:
+                yield unite(held)
+                held = []
+        if any(rows.layout.rows for rows in held):
+            yield unite(held)
 
 
 def _groups(layouts: Sequence[Layout]) -> Iterator[tuple[Entity, Entity]]:
@@ -172,30 +171,30 @@ def _groups(layouts: Sequence[Layout]) -> Iterator[tuple[Entity, Entity]]:
         yield group[0], group[-1]
 
 
-def _spans(layout: Layout, first: Entity, last: Entity) -> Iterator[tuple[int, int]]:
-    """The rows of these entities, in stretches of bounded length."""
-    start = int(layout.starts[bisect_left(layout.entities, first)])
-    stop = int(layout.starts[bisect_right(layout.entities, last)])
-    for begin in range(start, stop, SERIES_ROWS):
-        yield begin, min(begin + SERIES_ROWS, stop)
+def _pieces(source: Source, table: Table, first: Entity, last: Entity) -> Iterator[SortedRows]:
+    """The rows of these entities; those of a single one in stretches of bounded length."""
+    layout = source.layout
+    here = layout.part(bisect_left(layout.entities, first), bisect_right(layout.entities, last))
+    begin = int(layout.starts[bisect_left(layout.entities, first)])
+    if len(here.entities) > 1:
+        yield SortedRows(_values(source, table, begin, begin + here.rows), here)
+        return
+    for start in range(begin, begin + here.rows, SERIES_ROWS):
+        stop = min(start + SERIES_ROWS, begin + here.rows)
+        rows = _values(source, table, start, stop)
+        first_step, last_step = rows["step"][0].as_py(), rows["step"][-1].as_py()
+        yield SortedRows(rows, Layout(here.entities, np.array([stop - start]), True, first_step, last_step))
 
 
-def _conformed(rows: pa.Table, table: Table) -> pa.Table:
-    """The rows with the columns of today: what an older part lacks is null."""
-    schema = arrow_schema(table)
-    if rows.schema.names == schema.names:
+def _values(source: Source, table: Table, start: int, stop: int) -> pa.Table:
+    """Steps and all columns of today; those that an older part lacks are null."""
+    fields = [field for field in arrow_schema(table) if field.name not in table.keys[1:]]
+    rows = source.read([field.name for field in fields], start, stop)
+    if rows.num_columns == len(fields):
         return rows
-    blank = [rows[f.name] if f.name in rows.schema.names else pa.nulls(rows.num_rows, f.type) for f in schema]
-    return pa.Table.from_arrays(blank, schema=schema)
-
-
-def _cut(held: list[pa.Table], table: Table, before: int | None) -> Iterator[SortedRows]:
-    if held:
-        rows = pa.concat_tables(held)
-        if before is not None:
-            rows = rows.filter(pc.less(rows["step"], before))
-        if rows.num_rows:
-            yield sort_rows(rows, table)
+    known = set(rows.column_names)
+    arrays = [rows[f.name] if f.name in known else pa.nulls(rows.num_rows, f.type) for f in fields]
+    return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
 
 
 class _Written:
@@ -208,7 +207,7 @@ class _Written:
         self._range = (np.iinfo(np.int64).max, np.iinfo(np.int64).min)
 
     def add(self, rows: SortedRows) -> None:
-        layout, steps = rows.layout, rows.table["step"].to_numpy()
+        layout, steps = rows.layout, to_numpy(rows.table["step"])
         self._range = min(self._range[0], layout.first), max(self._range[1], layout.last)
         for i, (entity, count) in enumerate(zip(layout.entities, layout.counts.tolist(), strict=True)):
             done = self._counts.get(entity, 0)

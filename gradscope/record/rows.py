@@ -1,55 +1,19 @@
-"""Tidy rows, as they stand in files: blocks become Arrow rows, sorted rows become blocks again."""
+"""Sorted rows: a table by entity, then step, with a layout that says whose rows stand where; and the blocks they make."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from gradscope.record.arrow import arrow_schema, present, repeated, to_arrow, to_numpy
 from gradscope.record.grid import NO_ENTITY, Block, Bools, Entity, Floats, Ints
-from gradscope.record.schema import TABLES, Column, Table
-
-_TYPES = {"float64": pa.float64(), "int64": pa.int64(), "bool": pa.bool_()}
-
-
-def arrow_schema(table: Table) -> pa.Schema:
-    """The keys of a table, then its columns. Keys are never null; a value is null where it is absent."""
-    keys = [pa.field(key, pa.string() if key == table.entity else pa.int64(), nullable=False) for key in table.keys]
-    return pa.schema(keys + [pa.field(column.name, _TYPES[column.dtype]) for column in table.columns])
-
-
-def to_batch(block: Block) -> pa.RecordBatch:
-    """The rows of a block, step by step. Raises ``ValueError`` for a column that its table does not have."""
-    table = TABLES[block.table]
-    if unknown := set(block.columns) - set(table.column_names):
-        raise ValueError(f"table {table.name!r} has no column {min(unknown)!r}")
-    times, entities = len(block.steps), block.entities
-    arrays = [pa.array(np.repeat(block.steps, len(entities)))]
-    if table.entity:
-        arrays.append(pa.array([name for name, _ in entities]).take(pa.array(np.tile(np.arange(len(entities)), times))))
-    if table.index:
-        arrays.append(pa.array(np.tile(np.array([index for _, index in entities], np.int64), times)))
-    arrays += [_column(block, column) for column in table.columns]
-    return pa.RecordBatch.from_arrays(arrays, schema=arrow_schema(table))
-
-
-def _column(block: Block, column: Column) -> pa.Array:
-    kind = _TYPES[column.dtype]
-    if column.name not in block.columns:
-        return pa.nulls(block.rows, kind)
-    values = np.ascontiguousarray(block.columns[column.name], np.float64).ravel()
-    valid = block.valid.get(column.name)
-    absent = None if valid is None else ~np.ascontiguousarray(valid).ravel()
-    if column.dtype != "float64":  # counts and flags have no NaN: what is not a number there was not read
-        unread = ~np.isfinite(values)
-        absent = unread if absent is None else unread | absent
-        values = np.where(absent, 0, values).astype(column.dtype)
-    return pa.array(values, kind, mask=absent)
+from gradscope.record.schema import Table
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +38,11 @@ class Layout:
     @property
     def rows(self) -> int:
         return int(self.starts[-1])
+
+    @property
+    def owners(self) -> Ints:
+        """(rows,): the place of each row's entity."""
+        return np.repeat(np.arange(len(self.counts)), self.counts)
 
     def of(self, name: str) -> tuple[Layout, int]:
         """The layout of one name's rows alone, and the row at which they start."""
@@ -110,33 +79,67 @@ class Source(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class SortedRows:
-    """Sorted rows in memory."""
+    """Sorted rows in memory: ``table`` has their steps and values, whose they are stands in the layout."""
 
     table: pa.Table
     layout: Layout
 
     def read(self, columns: list[str], start: int, stop: int) -> pa.Table:
-        return self.table.select(columns).slice(start, stop - start)
+        return self.table.select([c for c in columns if c in self.table.column_names]).slice(start, stop - start)
+
+    def with_keys(self, table: Table) -> pa.Table:
+        """The tidy rows, as ``arrow_schema`` has them."""
+        keys, layout = [], self.layout
+        if table.entity:
+            keys.append(repeated([name for name, _ in layout.entities], layout.owners))
+        if table.index:
+            keys.append(to_arrow(np.array([index for _, index in layout.entities], np.int64)[layout.owners]))
+        return pa.Table.from_arrays([self.table["step"], *keys, *self.table.columns[1:]], schema=arrow_schema(table))
+
+    def before(self, step: int) -> SortedRows:
+        """Those of the rows that are of an earlier step."""
+        if self.layout.last < step:
+            return self
+        kept = to_numpy(self.table["step"]) < step
+        return _sorted(self.table.filter(to_arrow(kept)), self.layout.owners[kept], self.layout.entities)
 
 
 def sort_rows(rows: pa.Table, table: Table) -> SortedRows:
-    """Rows of a table sorted by entity, then step; of rows with the same keys one is made."""
-    rows = rows.combine_chunks()
-    steps = rows["step"].to_numpy()
-    ids, entities = _entities(rows, table)
-    in_order = bool((np.diff(steps) >= 0).all())
-    order = np.argsort(ids, kind="stable") if in_order else np.lexsort((steps, ids))
-    if not np.array_equal(order, np.arange(len(order))):
-        rows, steps, ids = rows.take(pa.array(order)), steps[order], ids[order]
-    again = (np.diff(ids) == 0) & (np.diff(steps) == 0)
-    if again.any():
-        group = np.concatenate([[0], np.cumsum(~again)])
-        firsts = np.flatnonzero(np.diff(group, prepend=-1))
-        rows, steps, ids = _united(rows, table, group, firsts), steps[firsts], ids[firsts]
-    counts = np.bincount(ids, minlength=len(entities))
-    shared = bool((counts == counts[0]).all()) if len(entities) else True
+    """Tidy rows of a table, in any order, sorted by entity, then step; of rows with the same keys one is made."""
+    owners, entities = _entities(rows, table)
+    return _sorted(rows.drop_columns([key for key in table.keys if key != "step"]), owners, entities)
+
+
+def unite(pieces: Sequence[SortedRows]) -> SortedRows:
+    """Rows of several sources as if they had been sorted together."""
+    if len(pieces) == 1:
+        return pieces[0]
+    entities = tuple(sorted({entity for piece in pieces for entity in piece.layout.entities}))
+    place = {entity: i for i, entity in enumerate(entities)}
+    owners = [np.array([place[entity] for entity in piece.layout.entities])[piece.layout.owners] for piece in pieces]
+    return _sorted(pa.concat_tables([piece.table for piece in pieces]), np.concatenate(owners), entities)
+
+
+def _sorted(rows: pa.Table, owners: Ints, entities: tuple[Entity, ...]) -> SortedRows:
+    """Rows with the place (n,) of each one's owner among the entities."""
+    rows, steps = rows.combine_chunks(), to_numpy(rows["step"])
+    if len(entities) > 1:
+        keys = owners.astype(np.uint16 if len(entities) <= 1 << 16 else np.int64)  # 16 bits are sorted by radix
+        order = np.argsort(keys, kind="stable")
+        rows, steps, owners = rows.take(to_arrow(order)), steps[order], owners[order]
+    ascends = (np.diff(owners) > 0) | (np.diff(steps) > 0)
+    if not ascends.all():
+        order = np.lexsort((steps, owners))
+        rows, steps, owners = rows.take(to_arrow(order)), steps[order], owners[order]
+        group = np.concatenate([[0], np.cumsum((np.diff(owners) > 0) | (np.diff(steps) > 0))])
+        rows, firsts = _one_each(rows, group)
+        steps, owners = steps[firsts], owners[firsts]
+    counts = np.bincount(owners, minlength=len(entities))
+    if not counts.all():
+        entities, counts = tuple(e for e, count in zip(entities, counts, strict=True) if count), counts[counts > 0]
+    shared = len(set(counts.tolist())) <= 1
     if shared and len(entities) > 1:
-        shared = bool((np.diff(steps.reshape(len(entities), -1), axis=0) == 0).all())
+        shared = not np.diff(steps.reshape(len(entities), -1), axis=0).any()
     span = (int(steps.min()), int(steps.max())) if len(steps) else (0, -1)
     return SortedRows(rows, Layout(entities, counts, shared, *span))
 
@@ -144,33 +147,31 @@ def sort_rows(rows: pa.Table, table: Table) -> SortedRows:
 def _entities(rows: pa.Table, table: Table) -> tuple[Ints, tuple[Entity, ...]]:
     """The place (n,) of each row's entity among the entities, which are sorted by name, then index."""
     if table.entity is None:
-        return np.zeros(rows.num_rows, np.uint16), NO_ENTITY if rows.num_rows else ()
-    coded = pa.chunked_array(rows[table.entity]).combine_chunks().dictionary_encode()
-    coded = coded.combine_chunks() if isinstance(coded, pa.ChunkedArray) else coded
+        return np.zeros(rows.num_rows, np.int64), NO_ENTITY
+    coded = rows[table.entity].combine_chunks().dictionary_encode()
     names: list[str] = coded.dictionary.to_pylist()
-    rank = np.empty(len(names), np.int64)
     by_name = sorted(range(len(names)), key=names.__getitem__)
+    rank = np.empty(len(names), np.int64)
     rank[by_name] = np.arange(len(names))
-    ids = rank[coded.indices.to_numpy()]
-    if table.index is None:
-        entities: tuple[Entity, ...] = tuple((names[i], 0) for i in by_name)
-    else:
-        index = rows[table.index].to_numpy()
-        spread = int(index.max()) + 1 if len(index) else 1
-        keys, ids = np.unique(ids * spread + index, return_inverse=True)
-        entities = tuple((names[by_name[key // spread]], int(key % spread)) for key in keys)
-    return ids.astype(np.uint16 if len(entities) <= 1 << 16 else np.int64), entities  # 16 bits sort by radix
+    owners = rank[to_numpy(coded.indices)]
+    index = to_numpy(rows[table.index]) if table.index else np.zeros(0, np.int64)
+    if not index.any():
+        return owners, tuple((names[i], 0) for i in by_name)
+    spread = int(index.max()) + 1
+    keys, owners = np.unique(owners * spread + index, return_inverse=True)
+    return owners, tuple((names[by_name[key // spread]], int(key % spread)) for key in keys)
 
 
-def _united(rows: pa.Table, table: Table, group: Ints, firsts: Ints) -> pa.Table:
-    """One row for each group (n,) of rows with the same keys, which begin at ``firsts``; each value is the one present."""
-    arrays: list[Any] = [rows[key].take(pa.array(firsts)) for key in table.keys]
-    for column in table.columns:
-        (there,) = np.nonzero(rows[column.name].is_valid().to_numpy())
+def _one_each(rows: pa.Table, group: Ints) -> tuple[pa.Table, Ints]:
+    """One row for each group (n,) of neighbours, made of the values present in it, and where each group begins."""
+    firsts = np.flatnonzero(np.diff(group, prepend=-1))
+    arrays: list[Any] = []
+    for values in rows.columns:
+        (there,) = np.nonzero(present(values))
         at = np.full(len(firsts), -1)
         at[group[there]] = there
-        arrays.append(rows[column.name].take(pa.array(at, mask=at < 0)))
-    return pa.Table.from_arrays(arrays, schema=rows.schema)
+        arrays.append(values.take(to_arrow(at, at < 0)))
+    return pa.Table.from_arrays(arrays, schema=rows.schema), firsts
 
 
 def to_block(source: Source, table: Table, column: str, name: str | None = None, upto: int | None = None) -> Block:
@@ -180,31 +181,32 @@ def to_block(source: Source, table: Table, column: str, name: str | None = None,
     if not layout.rows:
         return Block(table.name, np.empty(0, np.int64), (), {})
     if layout.shared:
-        steps = source.read(["step"], start, start + int(layout.counts[0]))["step"].to_numpy()
-        values, valid = _numbers(source.read([column], start, stop), column, layout.rows)
+        steps = to_numpy(source.read(["step"], start, start + int(layout.counts[0]))["step"])
         kept = len(steps) if upto is None else int(np.searchsorted(steps, upto, side="right"))
+        values, absent = _numbers(source.read([column], start, stop), column, layout.rows)
         dense = values.reshape(len(layout.entities), -1).T[:kept]
-        there = valid.reshape(len(layout.entities), -1).T[:kept]
-        return Block(table.name, steps[:kept], layout.entities, {column: dense}, {column: there})
+        valid = {} if absent is None else {column: ~absent.reshape(len(layout.entities), -1).T[:kept]}
+        return Block(table.name, steps[:kept], layout.entities, {column: dense}, valid)
     read = source.read(["step", column], start, stop)
-    (values, valid), steps = _numbers(read, column, layout.rows), read["step"].to_numpy()
-    owner = np.repeat(np.arange(len(layout.entities)), layout.counts)
+    (values, absent), steps = _numbers(read, column, layout.rows), to_numpy(read["step"])
+    there = np.ones(len(steps), bool) if absent is None else ~absent
+    owners = layout.owners
     if upto is not None and layout.last > upto:
-        kept = steps <= upto
-        values, valid, steps, owner = values[kept], valid[kept], steps[kept], owner[kept]
-    seen, owner = np.unique(owner, return_inverse=True)
+        early = steps <= upto
+        values, there, steps, owners = values[early], there[early], steps[early], owners[early]
+    left, owners = np.unique(owners, return_inverse=True)
     union, row = np.unique(steps, return_inverse=True)
-    dense, there = np.full((len(union), len(seen)), np.nan), np.zeros((len(union), len(seen)), bool)
-    dense[row, owner], there[row, owner] = values, valid
-    return Block(table.name, union, tuple(layout.entities[i] for i in seen), {column: dense}, {column: there})
+    dense, seen = np.full((len(union), len(left)), np.nan), np.zeros((len(union), len(left)), bool)
+    dense[row, owners], seen[row, owners] = values, there
+    return Block(table.name, union, tuple(layout.entities[i] for i in left), {column: dense}, {column: seen})
 
 
-def _numbers(rows: pa.Table, column: str, count: int) -> tuple[Floats, Bools]:
-    """Values, NaN where absent, and whether there is one; all absent where the source has no such column."""
+def _numbers(rows: pa.Table, column: str, count: int) -> tuple[Floats, Bools | None]:
+    """Values, NaN where absent, and where they are absent if they are anywhere. A column that is not there is absent."""
     if column not in rows.column_names:
-        return np.full(count, np.nan), np.zeros(count, bool)
-    values = rows[column]
-    if values.type != pa.float64():
-        values = pc.cast(values, pa.float64(), safe=False)
-    valid = values.is_valid().to_numpy() if values.null_count else np.ones(count, bool)
-    return values.to_numpy(), valid
+        return np.full(count, np.nan), np.ones(count, bool)
+    values = to_numpy(rows[column]).astype(np.float64, copy=False)
+    if not rows[column].null_count:
+        return values, None
+    absent = ~present(rows[column])
+    return np.where(absent, np.nan, values), absent

@@ -8,11 +8,12 @@ from pathlib import Path
 import pyarrow as pa
 
 from gradscope.errors import RunFolderError
+from gradscope.record.arrow import to_batch
 from gradscope.record.files import journal_name, part_name, table_files
 from gradscope.record.grid import Block
 from gradscope.record.journal import Journal, read_journal
 from gradscope.record.parts import Part, write_part
-from gradscope.record.rows import sort_rows, to_batch
+from gradscope.record.rows import sort_rows
 from gradscope.record.schema import Table
 
 JOURNAL_BYTES = 16 << 20
