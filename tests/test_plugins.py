@@ -8,6 +8,7 @@ import pytest
 
 from gradscope.errors import PluginError, UsageError, did_you_mean
 from gradscope.plugins import Registry
+from gradscope.training.config import OptionsOf
 
 
 @pytest.fixture
@@ -61,6 +62,11 @@ def test_an_entry_point_that_cannot_be_loaded_names_its_package(shapes: Registry
     with pytest.raises(PluginError, match="the shape 'cross' of stranger cannot be loaded: ModuleNotFoundError") as raised:
         shapes["cross"]
     assert raised.value.hint == "update or uninstall stranger, which registers it under gradscope.shapes"
+
+
+def test_a_registered_kind_without_options_is_told(shapes: Registry) -> None:
+    with pytest.raises(PluginError, match="the shape 'star' has no pydantic model Options"):
+        OptionsOf(shapes)["star"]
 
 
 def test_an_unknown_name_is_told_with_the_nearest(shapes: Registry) -> None:

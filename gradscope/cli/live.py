@@ -76,17 +76,17 @@ class LiveView:
         from rich.text import Text
 
         done = progress.step + 1
-        speed = (progress.step - (self.first_step or 0)) / max(self.begun_look - self.began, 1e-9)
-        left = (progress.steps - done) / speed if speed else 0.0
-        head = Table.grid(padding=(0, 2))
-        head.add_row(
+        taken, seconds = progress.step - (self.first_step or 0), self.begun_look - self.began
+        cells: list[RenderableType] = [
             Text(self.name, style="bold"),
             f"step {done:,} of {progress.steps:,}",
             ProgressBar(total=progress.steps, completed=done, width=24),
-            f"{speed:,.3g} steps/s",
-            f"{duration(left)} left",
             f"loss {progress.loss:.4g}",
-        )
+        ]
+        if taken and seconds:
+            cells += [f"{taken / seconds:,.3g} steps/s", f"{duration((progress.steps - done) * seconds / taken)} left"]
+        head = Table.grid(padding=(0, 2))
+        head.add_row(*cells)
         return Group(head, Text(strip(depth_profile(progress.scope.run))))
 
 

@@ -54,9 +54,9 @@ def run(
     """
     from gradscope.training.config import load_config
 
-    writer = FORMATS.load(format)
     chosen = [*(overrides or ()), *(set_ or ()), *([f"device={device.value}"] if device else ())]
     loaded = load_config(config, chosen)
+    writer = FORMATS.load(format)
 
     from gradscope.cli.live import live_view
     from gradscope.detect.engine import Settings, check

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from gradscope.errors import ConfigError, GradscopeError, UsageError
@@ -44,21 +44,19 @@ def deliver(text: str, output: Path | None) -> None:
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file so that nobody ever sees half of it. Raises ``UsageError`` where it cannot be written."""
-    path = path.resolve()
-    part: str | None = None
+    target = path.resolve()
+    part = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
-        if path.exists() and not path.is_file():  # a pipe, /dev/stdout: written to, never replaced
-            path.write_bytes(content)
+        if target.exists() and not target.is_file():  # a pipe, /dev/stdout: written to, never replaced
+            target.write_bytes(content)
             return
-        handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-        os.chmod(part, 0o666 & ~_umask())
-        os.replace(part, path)
+        part.write_bytes(content)
+        part.replace(target)
     except OSError as error:
-        if part is not None and os.path.exists(part):
-            os.unlink(part)
         raise UsageError(f"{path}: cannot be written: {error.strerror or error}") from None
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def next_command(*words: str | Path) -> None:
@@ -74,9 +72,3 @@ def _say(word: str, colour: str, message: str, hint: str | None) -> None:
     console.print(Text.assemble((f"{word}:", f"bold {colour}"), f" {message}"))
     if hint:
         console.print(Text.assemble(("hint:", "bold cyan"), f" {hint}"))
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PrivateAttr
 
-from gradscope.errors import ConfigError, did_you_mean
+from gradscope.errors import ConfigError, PluginError, did_you_mean
 from gradscope.plugins import Registry
 from gradscope.strict.problems import validated
 from gradscope.strict.section import Choice, Section
@@ -30,14 +30,16 @@ class Origin:
     document: Document | None = field(default=None, compare=False, repr=False)
 
 
-class _OptionsOf(Mapping[str, type[Section]]):
+class OptionsOf(Mapping[str, type[Section]]):
     """The ``Options`` of each module of a registry."""
 
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
 
     def __getitem__(self, name: str) -> type[Section]:
-        options: type[Section] = self.registry[name].Options
+        options = getattr(self.registry[name], "Options", None)
+        if not (isinstance(options, type) and issubclass(options, Section)):
+            raise PluginError(f"the {self.registry.noun} {name!r} has no pydantic model Options that is a Section")
         return options
 
     def __contains__(self, name: object) -> bool:
@@ -249,9 +251,9 @@ class Config(Section):
     """Seed of the weights, of the order of the data and of everything else that is drawn."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to train: auto takes the accelerator if there is one."""
-    model: Annotated[ModelOptions, Choice("kind", _OptionsOf(ARCHITECTURES), default="mlp")]
+    model: Annotated[ModelOptions, Choice("kind", OptionsOf(ARCHITECTURES), default="mlp")]
     """The network."""
-    data: Annotated[DataOptions, Choice("name", _OptionsOf(DATASETS), default="digits")]
+    data: Annotated[DataOptions, Choice("name", OptionsOf(DATASETS), default="digits")]
     """The data."""
     loss: Literal["cross_entropy", "mse", "bce"] = "cross_entropy"
     """What is minimised: cross_entropy over classes, mse against one-hot targets, or bce (one logit for each class)."""

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from gradscope.cli.app import app
+from gradscope.cli.reference import page
+from gradscope.cli.schema import config_schema
+from tests.cli.conftest import gradscope
+
+ROOT = Path(__file__).parents[2]
+
+
+def commands() -> dict[str, Any]:
+    root: Any = typer.main.get_command(app)
+    return {"": root, **root.commands}
+
+
+def test_the_page_of_commands_is_current() -> None:
+    """Run ``python -m gradscope.cli.reference docs/cli.md`` where this fails."""
+    assert (ROOT / "docs" / "cli.md").read_text() == page()
+
+
+@pytest.mark.parametrize("name", commands())
+def test_every_command_and_option_is_documented(name: str) -> None:
+    text = (ROOT / "docs" / "cli.md").read_text()
+    command = commands()[name]
+    assert command.help
+    section = text.partition(f"\n## gradscope {name}\n")[2].partition("\n## ")[0] if name else text
+    assert command.help.split("\n")[0] in section
+    for parameter in command.params:
+        if parameter.name == "help":
+            continue
+        assert parameter.help, f"{parameter.name} has no help"
+        names = parameter.opts if parameter.param_type_name == "option" else [(parameter.metavar or parameter.name).upper()]
+        assert all(f"`{n}" in section or f"`[{n}" in section for n in names), names
+
+
+def test_the_commands_are_those_of_the_manual() -> None:
+    assert list(commands()) == ["", "run", "plot", "check", "rules", "schema", "info", "runs"]
+
+
+def test_the_schema_for_editors_is_current() -> None:
+    """Run ``gradscope schema -o docs/config.schema.json`` where this fails."""
+    assert json.loads((ROOT / "docs" / "config.schema.json").read_text()) == config_schema()
+
+
+def test_the_schema_is_printed_or_written(here: Path) -> None:
+    assert json.loads(gradscope("schema").stdout) == config_schema()
+    assert gradscope("schema", "-o", "s.json").stdout == ""
+    assert json.loads((here / "s.json").read_text()) == config_schema()

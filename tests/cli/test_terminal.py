@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gradscope.cli import terminal
+from gradscope.cli.app import BUG, main
+from gradscope.errors import ConfigError, UsageError
+
+
+def test_an_error_is_a_message_and_a_hint_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal.complain(UsageError("no [bold]such[/bold] thing", hint="look there"))
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err == "error: no [bold]such[/bold] thing\nhint: look there\n"
+
+
+def test_a_long_message_is_not_broken(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal.complain(ConfigError(["f.yaml:1:1: " + "x" * 300]))
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "verdict.txt"
+    terminal.write_whole(target, b"old")
+
+    def fails(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", fails)
+    with pytest.raises(UsageError, match=r"verdict\.txt: cannot be written: No space left on device"):
+        terminal.write_whole(target, b"new")
+    assert target.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_link_is_followed_and_a_device_written_to(tmp_path: Path) -> None:
+    (tmp_path / "real.txt").write_text("old")
+    (tmp_path / "link.txt").symlink_to("real.txt")
+    terminal.write_whole(tmp_path / "link.txt", b"new")
+    assert (tmp_path / "link.txt").is_symlink()
+    assert (tmp_path / "real.txt").read_text() == "new"
+    terminal.write_whole(Path(os.devnull), b"gone")
+    assert not Path(os.devnull).is_file()
+
+
+def test_a_written_file_has_the_rights_of_any_new_file(tmp_path: Path) -> None:
+    (tmp_path / "any.txt").touch()
+    terminal.write_whole(tmp_path / "ours.txt", b"")
+    assert (tmp_path / "ours.txt").stat().st_mode == (tmp_path / "any.txt").stat().st_mode
+
+
+def test_a_namesake_that_is_installed_is_told_about(tmp_path: Path) -> None:
+    """Another distribution holds the name on the package index and installs a command of the same name."""
+    namesake = tmp_path / "gradscope-9.9.dist-info"
+    namesake.mkdir()
+    (namesake / "METADATA").write_text("Metadata-Version: 2.1\nName: gradscope\nVersion: 9.9\n")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    words = [sys.executable, "-m", "gradscope", "schema"]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
+    assert done.stderr.splitlines() == [
+        "warning: another package, 'gradscope' 9.9, is installed beside gradscope-torch; both install the command gradscope",
+        "hint: pip uninstall gradscope, then pip install --force-reinstall --no-deps gradscope-torch",
+    ]
+    assert subprocess.run(words, capture_output=True, text=True, check=True).stderr == ""
+
+
+def test_an_error_that_nobody_foresaw_does_not_look_like_a_finding(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["gradscope", "schema"])
+    monkeypatch.setattr("gradscope.cli.schema.config_schema", lambda: 1 / 0)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == BUG
+    error = capsys.readouterr().err
+    assert "ZeroDivisionError" in error
+    assert error.splitlines()[-1].startswith("warning: this is a bug in gradscope")
+
+
+def test_an_interrupt_is_exit_code_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "argv", ["gradscope", "schema"])
+    monkeypatch.setattr("gradscope.cli.schema.config_schema", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "warning: interrupted\n"
