@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import traceback
 from typing import Annotated, Any
@@ -20,6 +21,8 @@ from gradscope.cli.schema import schema
 from gradscope.cli.terminal import INTERRUPTED, complain, warn
 from gradscope.errors import GradscopeError
 
+MACHINE_ERRORS = {errno.EACCES, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENOSPC, errno.EPERM, errno.EROFS}
+"""What a disk or its rights may say at any moment, wherever a file is touched: no fault of the program."""
 BUG = 70
 """Exit code of an error that nobody foresaw (EX_SOFTWARE of sysexits.h); 1 would look like a finding."""
 
@@ -33,6 +36,11 @@ class Commands(TyperGroup):
         except GradscopeError as error:
             complain(error)
             raise typer.Exit(error.exit_code) from None
+        except OSError as error:
+            if error.errno not in MACHINE_ERRORS:
+                raise
+            complain(GradscopeError(f"{error.filename or 'a file'}: {error.strerror}"))
+            raise typer.Exit(GradscopeError.exit_code) from None
         except KeyboardInterrupt:
             warn("interrupted")
             raise typer.Exit(INTERRUPTED) from None

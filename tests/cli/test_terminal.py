@@ -82,6 +82,18 @@ def test_an_error_that_nobody_foresaw_does_not_look_like_a_finding(
     assert error.splitlines()[-1].startswith("warning: this is a bug in gradscope")
 
 
+def test_a_full_disk_is_a_message(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def full() -> None:
+        raise OSError(28, "No space left on device", "runs/x/config.yaml")
+
+    monkeypatch.setattr(sys, "argv", ["gradscope", "schema"])
+    monkeypatch.setattr("gradscope.cli.schema.config_schema", full)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "error: runs/x/config.yaml: No space left on device\n"
+
+
 def test_an_interrupt_is_exit_code_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def interrupted() -> None:
         raise KeyboardInterrupt
