@@ -20,7 +20,7 @@ from gradscope.render import FIGURES, theme
 from gradscope.render.rows import Row
 
 FORMATS: dict[str, dict[str, Any]] = {
-    ".png": {"pil_kwargs": {"compress_level": 4}},
+    ".png": {"pil_kwargs": {"compress_level": 3}},
     ".svg": {"metadata": {"Date": None}},
     ".pdf": {"metadata": {"CreationDate": None}},
 }
@@ -40,13 +40,12 @@ def plot(runs: Run | Sequence[Run], figure: str = "overview", *, reports: Sequen
         if not run.step_count:
             raise UsageError(f"the run {run.name!r} has no step: nothing to plot", hint="let it train for one step at least")
     drawn = FIGURES.load(figure)
-    judged = list(reports) or [Report(run.name, 0) for run in shown]
-    if len(judged) != len(shown):
-        raise UsageError(f"{len(shown)} runs but {len(judged)} reports: one for each run, or none")
+    if reports and len(reports) != len(shown):
+        raise UsageError(f"{len(shown)} runs but {len(reports)} reports: one for each run, or none")
     with theme.style():
-        page = Figure(figsize=drawn.size(shown))
+        page = Figure(figsize=drawn.size(shown, reports))
         FigureCanvasAgg(page)
-        drawn.draw(page, shown, judged)
+        drawn.draw(page, shown, reports)
     return page
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
@@ -11,7 +14,8 @@ from matplotlib.patheffects import withStroke
 from gradscope.record.finding import Finding, Report
 from gradscope.record.run import Run
 from gradscope.render import theme
-from gradscope.render.words import contiguous, count, number
+from gradscope.render.rows import labels
+from gradscope.render.words import contiguous, count, number, plain
 
 LANE = 0.175
 """Inches that one finding's bar takes."""
@@ -19,8 +23,16 @@ MOST = 4
 """Findings that get a bar; of more, the number is said."""
 
 Span = tuple[float, float]
-Mark = tuple[Finding, list[Span], str]
-"""A finding, where it stands along an axis, and its colour."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A finding and where it stands along an axis; of several runs in the run's colour and with its name."""
+
+    finding: Finding
+    spans: Sequence[Span]
+    colour: str
+    label: str
 
 
 def positions(finding: Finding, run: Run, layers: Sequence[str]) -> list[int]:
@@ -44,14 +56,14 @@ def over_layers(runs: Sequence[Run], reports: Sequence[Report], layers: Sequence
         for finding in report.findings:
             spans = [(a + 0.5, b + 1.5) for a, b in contiguous(positions(finding, run, names))]
             if spans:
-                marks.append((finding, spans, _colour(finding, i, len(runs))))
+                marks.append(_mark(finding, spans, i, runs))
     return marks
 
 
 def over_steps(runs: Sequence[Run], reports: Sequence[Report]) -> list[Mark]:
     """Each finding, along an axis of steps."""
     return [
-        (finding, [(finding.steps[0] - 0.5, finding.steps[1] + 0.5)], _colour(finding, i, len(runs)))
+        _mark(finding, [(finding.steps[0] - 0.5, finding.steps[1] + 0.5)], i, runs)
         for i, (_, report) in enumerate(zip(runs, reports, strict=False))
         for finding in report.findings
     ]
@@ -62,39 +74,38 @@ def lane_height(marks: Sequence[Mark]) -> float:
     return LANE * min(len(marks), MOST + 1)
 
 
-def lane(axes: Axes, marks: Sequence[Mark], limits: tuple[float, float]) -> None:
-    """One bar per finding over the stretch it concerns, with its code and rule; the worst is at the bottom, by the data."""
-    rows = min(len(marks), MOST + 1)
-    axes.set_axis_off()
-    axes.set_xlim(*limits)
-    axes.set_ylim(0, rows)
-    low, high = limits
-    for row, (finding, spans, colour) in enumerate(marks[:MOST]):
-        for start, stop in spans:
-            axes.add_patch(
-                Rectangle((start, row + 0.08), stop - start, 0.16, color=colour, lw=0, gid=f"finding-{finding.code}")
-            )
-        start, stop = spans[0][0], spans[-1][1]
-        middle = min(max((start + stop) / 2, low + 0.14 * (high - low)), high - 0.14 * (high - low))
-        axes.text(middle, row + 0.32, f"{finding.code} {finding.rule}", size=7.5, color=colour, ha="center", va="bottom")
+def lane(axes: Axes, marks: Sequence[Mark]) -> None:
+    """Over the axes, one bar per finding along what it concerns, with its code and rule; the first next to the data."""
+    wide, tall = theme.inches(axes)
+    low, high = axes.get_xlim()
+    place: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "clip_on": False}
+
+    def up(inches: float) -> float:
+        return 1.0 + inches / tall
+
+    for row, mark in enumerate(marks[:MOST]):
+        foot = 0.03 + row * LANE
+        for start, stop in mark.spans:
+            bar = Rectangle((start, up(foot)), stop - start, 0.026 / tall, color=mark.colour, lw=0, **place)
+            bar.set_gid(f"finding-{mark.finding.code}")
+            axes.add_patch(bar)
+        room = min(0.034 * len(mark.label) / wide, 0.5) * (high - low)
+        middle = min(max((mark.spans[0][0] + mark.spans[-1][1]) / 2, low + room), high - room)
+        axes.text(middle, up(foot + 0.035), mark.label, size=7.5, color=mark.colour, ha="center", va="bottom", **place)
     if len(marks) > MOST:
-        axes.text(
-            (low + high) / 2,
-            MOST + 0.3,
-            f"and {count(len(marks) - MOST, 'more finding')}",
-            size=7.5,
-            color=theme.QUIET,
-            ha="center",
-        )
+        more = f"and {count(len(marks) - MOST, 'more finding')}"
+        axes.text((low + high) / 2, up(0.03 + MOST * LANE), more, size=7.5, color=theme.QUIET, ha="center", **place)
 
 
 def bands(axes: Axes, marks: Iterable[Mark]) -> None:
     """The stretch of each finding shaded through the data, with its ends drawn so that it is seen without colour."""
-    for finding, spans, colour in marks:
-        for start, stop in spans:
-            axes.axvspan(start, stop, color=colour, alpha=0.07, lw=0, zorder=0.5, gid=f"finding-{finding.code}")
+    for mark in marks:
+        for start, stop in mark.spans:
+            if (start, stop) == axes.get_xlim():
+                continue  # all of it: the lane says so, and shade everywhere shows nothing
+            axes.axvspan(start, stop, color=mark.colour, alpha=0.07, lw=0, zorder=0.5, gid=f"finding-{mark.finding.code}")
             for edge in (start, stop):
-                axes.axvline(edge, color=colour, lw=0.7, alpha=0.5, zorder=0.6)
+                axes.axvline(edge, color=mark.colour, lw=0.7, alpha=0.5, zorder=0.6)
 
 
 def boxes(axes: Axes, run: Run, report: Report, layers: Sequence[str], end: int) -> None:
@@ -114,14 +125,18 @@ def boxes(axes: Axes, run: Run, report: Report, layers: Sequence[str], end: int)
             text.set(color=theme.SEVERITY[finding.severity], path_effects=outline, va="top", zorder=6 + row)
 
 
-def thresholds(axes: Axes, findings: Iterable[Finding], scale: Mapping[str, tuple[float, str]], *, left: bool = False) -> None:
-    """A dashed line where a finding's threshold lies, said at the left or the right end.
+def thresholds(
+    axes: Axes, findings: Iterable[Finding], scale: Mapping[str, tuple[float, str]], ends: tuple[float, float]
+) -> None:
+    """A dashed line where a finding's threshold lies, said at the end at which the curve (these two heights) is further off.
 
     ``scale`` maps a signal to the height that 1 has on this axis, and to the words for what it is a share of.
     """
     for finding in {(f.code, f.signal, f.threshold): f for f in findings if drawable(f, scale)}.values():
         unit, of = scale[finding.signal]
         colour, height = theme.SEVERITY[finding.severity], finding.threshold * unit
+        far = [abs(math.log(end / height)) if 0.0 < end < math.inf else math.inf for end in ends]
+        left = far[0] > far[1]
         axes.axhline(height, color=colour, lw=1.0, ls=(0, (4, 3)), zorder=1.5, gid=f"threshold-{finding.code}")
         axes.text(
             0.006 if left else 0.994,
@@ -141,5 +156,8 @@ def drawable(finding: Finding, scale: Mapping[str, tuple[float, str]]) -> bool:
     return finding.signal in scale and finding.state == "finite" and finding.threshold > 0.0
 
 
-def _colour(finding: Finding, i: int, runs: int) -> str:
-    return theme.SEVERITY[finding.severity] if runs == 1 else theme.run_look(i).colour
+def _mark(finding: Finding, spans: Sequence[Span], i: int, runs: Sequence[Run]) -> Mark:
+    name = f"{finding.code} {finding.rule}"
+    if len(runs) == 1:
+        return Mark(finding, spans, theme.SEVERITY[finding.severity], name)
+    return Mark(finding, spans, theme.run_look(i).colour, f"{name}: {plain(labels(runs)[i], 30)}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,95 +12,133 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from gradscope.record.grid import Floats
+from gradscope.record.grid import Floats, Ints
 from gradscope.render import theme
 from gradscope.render.words import number, plain, power_of_ten
 from gradscope.signals.states import State, States
 
-SHELVES = (State.ZERO, State.INF, State.NAN)
-"""What a logarithmic axis has no place for: zero stands below it, infinity and NaN above."""
+Shown = Iterable[tuple[Floats, States]]
+"""Everything that an axis has to hold: values and what they are."""
 
 
 @dataclass(frozen=True)
 class Shelf:
-    """Heights at which values are marked that a logarithmic axis cannot hold; only those that occur have one."""
+    """Heights at which values are marked that the axis has no place for: infinity and NaN, on a logarithmic axis also 0.
+
+    Only those that occur have one.
+    """
 
     heights: Mapping[State, float]
 
-    def draw(self, axes: Axes, x: Floats, values: Floats, found: States, **style: Any) -> Line2D:
-        """A curve (n,): finite values as a line that breaks where there is none, the others as marks on their shelf."""
-        finite = (found == State.FINITE) | (found == State.UNDERFLOW)
-        (line,) = axes.plot(x, np.where(finite, values, np.nan), **style)
+    def draw(self, axes: Axes, x: Floats | Ints, values: Floats, found: States, **style: Any) -> Line2D:
+        """A curve (n,): a line through the values, broken where there is none, and marks on the shelves for the rest."""
+        on_axis = ~np.isin(found, [State.ABSENT, *self.heights])
+        (line,) = axes.plot(x, np.where(on_axis, values, np.nan), **style)
         for state, height in self.heights.items():
-            at = found == state
-            if at.any():
+            at = np.flatnonzero(found == state)
+            if at.size:
                 axes.plot(
                     x[at],
-                    np.full(int(at.sum()), height),
+                    np.full(at.size, height),
                     linestyle="none",
-                    marker=line.get_marker(),
+                    marker=line.get_marker() if line.get_marker() != "None" else "o",
                     markersize=max(float(line.get_markersize()), 3.5),
                     color=line.get_color(),
                     markeredgecolor=theme.STATES[state].colour,
                     markeredgewidth=0.8,
                     clip_on=False,
                     label=f"_{state.words}",
-                    markevery=max(1, int(at.sum()) // 60),
+                    markevery=max(1, at.size // 60),
                     zorder=line.get_zorder() + 1,
                 )
         return line
 
 
-def log_axis(axes: Axes, shown: Iterable[tuple[Floats, States]], *, least: float = 100.0, also: Sequence[float] = ()) -> Shelf:
-    """Make the y axis logarithmic over all that is shown, with a shelf for each kind of value that has no place on it.
+def log_axis(axes: Axes, shown: Shown, *, least: float = 100.0, also: Sequence[float] = ()) -> Shelf:
+    """Make the y axis logarithmic over all that is shown, with shelves for zero below and what is not finite above.
 
     It spans a factor of ``least`` at least, so that level values look level, and ``also`` holds more heights to be seen.
     """
     pairs = list(shown)
-    kinds = {State(int(s)) for _, found in pairs for s in np.unique(found)}
-    finite = [v[(s == State.FINITE) | (s == State.UNDERFLOW)] for v, s in pairs]
-    sizes = np.concatenate([*finite, np.array([a for a in also if math.isfinite(a) and a > 0.0])])
+    on_axis = [v[(s == State.FINITE) | (s == State.UNDERFLOW)] for v, s in pairs]
+    sizes = np.concatenate([*on_axis, np.array([a for a in also if math.isfinite(a) and a > 0.0])])
     low, high = (math.log10(sizes.min()), math.log10(sizes.max())) if sizes.size else (0.0, 0.0)
     short = max(math.log10(least) - (high - low), 0.0) / 2
     low, high = low - short, high + short
     pad = 0.05 * (high - low)
-    low, high = low - pad, high + pad
-
     axes.set_yscale("log")
-    ticks = dict(log_ticks(low, high))
-    tall = max(theme.inches(axes)[1], 0.2)
-    shelf = (high - low) * min(0.19 / tall, 0.2)
+    ticks = log_ticks(low - pad, high + pad, _most(axes))
+    return _shelves(axes, pairs, low - pad, high + pad, (State.ZERO,), ticks, _power)
+
+
+def linear_axis(axes: Axes, shown: Shown) -> Shelf:
+    """Make the y axis linear over all that is shown, with shelves for what is not finite at the top.
+
+    It spans a quarter of the largest size at least, so that the ripple of a series that stands still looks like one.
+    """
+    pairs = list(shown)
+    sizes = np.concatenate([np.empty(0), *(v[(s != State.ABSENT) & np.isfinite(v)] for v, s in pairs)])
+    low, high = (float(sizes.min()), float(sizes.max())) if sizes.size else (0.0, 1.0)
+    short = max(0.25 * max(abs(low), abs(high)) - (high - low), 0.0) / 2
+    low, high = low - short, high + short
+    pad = 0.06 * (high - low) or 1.0
+    low, high = low - pad, high + pad
+    ticks = [t for t in MaxNLocator(nbins=_most(axes), steps=[1, 2, 2.5, 5, 10]).tick_values(low, high) if low <= t <= high]
+    return _shelves(axes, pairs, low, high, (), [(float(t), number(float(t), 6)) for t in ticks], float)
+
+
+def _shelves(
+    axes: Axes,
+    pairs: Sequence[tuple[Floats, States]],
+    low: float,
+    high: float,
+    below: Sequence[State],
+    ticks: Sequence[tuple[float, str]],
+    height: Callable[[float], float],
+) -> Shelf:
+    """Add a shelf for each kind of value that the axis from ``low`` to ``high`` has no place for, and set limits and ticks."""
+    kinds = {State(int(s)) for _, found in pairs for s in np.unique(found)}
+    step = (high - low) * min(0.19 / max(theme.inches(axes)[1], 0.2), 0.2)
     heights: dict[State, float] = {}
-    if State.ZERO in kinds:
-        low -= shelf
-        heights[State.ZERO] = _power(low + shelf / 2)
-        axes.axhspan(_power(low), _power(low + shelf), color="#f2f2f2", lw=0, zorder=0)
+    for state in below:
+        if state in kinds:
+            heights[state] = height(low - step / 2)
+            axes.axhspan(height(low - step), height(low), color="#f2f2f2", lw=0, zorder=0)
+            low -= step
     for state in (State.INF, State.NAN):
         if state in kinds:
-            heights[state] = _power(high + shelf / 2)
-            axes.axhspan(_power(high), _power(high + shelf), color="#f7ebe8", lw=0, zorder=0)
-            high += shelf
-    labels = {State.ZERO: "0", State.INF: "inf", State.NAN: "NaN"}
-    ticks |= {height: labels[state] for state, height in heights.items()}
-    axes.set_ylim(_power(low), _power(high))
-    axes.yaxis.set_major_locator(FixedLocator(list(ticks)))
-    axes.yaxis.set_major_formatter(FixedFormatter(list(ticks.values())))
+            heights[state] = height(high + step / 2)
+            axes.axhspan(height(high), height(high + step), color="#f7ebe8", lw=0, zorder=0)
+            high += step
+    labels = dict(ticks) | {at: _SHELF_LABELS[state] for state, at in heights.items()}
+    axes.set_ylim(height(low), height(high))
+    axes.yaxis.set_major_locator(FixedLocator(list(labels)))
+    axes.yaxis.set_major_formatter(FixedFormatter(list(labels.values())))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.grid(axis="y")
     axes.set_axisbelow(True)
     return Shelf(heights)
 
 
-def log_ticks(low: float, high: float, most: int = 7) -> list[tuple[float, str]]:
-    """Heights and labels of at most about ``most`` ticks between 10**low and 10**high: decades, or 1, 2, 5 within few."""
+_SHELF_LABELS = {State.ZERO: "0", State.INF: "inf", State.NAN: "NaN"}
+
+
+def _most(axes: Axes) -> int:
+    """Ticks that the y axis has room for."""
+    return min(max(int(theme.inches(axes)[1] / 0.27), 2), 8)
+
+
+def log_ticks(low: float, high: float, most: int = 8) -> list[tuple[float, str]]:
+    """Heights and labels of at most about ``most`` ticks between 10**low and 10**high: decades, within few of them parts."""
     if high - low <= 2.6:
-        exponents = range(math.floor(low), math.ceil(high) + 1)
-        steps = (1, 2, 5) if high - low > 1.0 else (1, 1.5, 2, 3, 5, 7)
-        heights = [m * 10.0**e for e in exponents for m in steps]
-        return [(h, number(h)) for h in heights if low <= math.log10(h) <= high]
-    stride = next(s for s in (1, 2, 3, 5, 10, 20, 50, 100) if (high - low) / s <= most)
+        for parts in ((1, 1.5, 2, 3, 5, 7), (1, 2, 5), (1, 3)):
+            heights = [m * 10.0**e for e in range(math.floor(low), math.ceil(high) + 1) for m in parts]
+            heights = [h for h in heights if low <= math.log10(h) <= high]
+            if len(heights) <= most:
+                return [(h, number(h)) for h in heights]
+    stride = next(s for s in (1, 2, 3, 5, 10, 20, 50, 100, 200) if (high - low) / s <= most)
     exponents = range(math.ceil(low / stride) * stride, math.floor(high) + 1, stride)
-    return [(_power(e), power_of_ten(e)) for e in exponents if _power(e) > 0.0]
+    return [(_power(e), power_of_ten(e)) for e in exponents]
 
 
 def layer_axis(axes: Axes, layers: Sequence[str] | int, *, axis: str = "x", inches: float, label: str | None = None) -> None:

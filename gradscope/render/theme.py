@@ -14,11 +14,14 @@ from matplotlib import colormaps
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
-from matplotlib.figure import FigureBase
+from matplotlib.figure import Figure, SubFigure
 
 from gradscope.record.finding import Severity
 from gradscope.render.words import plain
 from gradscope.signals.states import State
+
+Page = Figure | SubFigure
+"""What a figure is drawn into: a page of its own, or a part of one."""
 
 STYLE: dict[str, Any] = {
     "figure.dpi": 120,
@@ -79,10 +82,10 @@ class StateLook:
 
 
 STATES = {
-    State.NAN: StateLook("#c51b1b", "xxxx"),
-    State.INF: StateLook("#f98a1b", "////"),
-    State.ZERO: StateLook("#000000", "...."),
-    State.UNDERFLOW: StateLook("#8e6bbf", "----"),
+    State.NAN: StateLook("#c51b1b", "xxx"),
+    State.INF: StateLook("#f98a1b", "///"),
+    State.ZERO: StateLook("#000000", "..."),
+    State.UNDERFLOW: StateLook("#8e6bbf", "---"),
     State.ABSENT: StateLook("#d9d9d9", ""),
 }
 
@@ -122,28 +125,27 @@ LEFT, RIGHT, BOTTOM, GAP = 0.85, 0.25, 0.5, 0.12
 """Room around axes, in inches: it stays the same when a figure grows."""
 
 
-def page(figure: FigureBase) -> tuple[float, float]:
+def page(figure: Page) -> tuple[float, float]:
     """Width and height of a figure, or of the part of one that a panel is drawn into, in inches."""
-    dpi, bbox = figure.get_figure(root=True).dpi, figure.get_window_extent()
-    return bbox.width / dpi, bbox.height / dpi
+    return figure.bbox.width / figure.dpi, figure.bbox.height / figure.dpi
 
 
-def head(figure: FigureBase, title: str, reading: str, handles: Sequence[Artist] = (), *, runs: Sequence[str] = ()) -> float:
+def head(figure: Page, title: str, reading: str, handles: Sequence[Artist] = (), *, runs: Sequence[str] = ()) -> float:
     """At the upper left what is shown, in grey how to read it, then the legend. Returns the inches that this takes.
 
     A page of its own also says of which run it is; a part of a page leaves that to the page.
     """
     width, height = page(figure)
     left, down = 0.15, 0.12
-    if len(runs) == 1 and figure is figure.get_figure(root=True):
+    if len(runs) == 1 and isinstance(figure, Figure):
         title = f"{title}: {plain(runs[0], 60)}"
     figure.text(left / width, 1.0 - down / height, title, size=11.5, weight="bold", va="top")
     down += 0.24
-    for line in textwrap.wrap(reading, int((width - 2 * left) * 15.5)):
+    for line in textwrap.wrap(reading, int((width - 2 * left) * 17.0)):
         figure.text(left / width, 1.0 - down / height, line, size=8.5, color=QUIET, va="top")
         down += 0.165
     if handles:
-        columns = _columns([0.062 * len(str(handle.get_label())) + 0.53 for handle in handles], width - 2 * left)
+        columns = _columns([0.057 * len(str(handle.get_label())) + 0.48 for handle in handles], width - left)
         figure.legend(
             handles=list(handles),
             loc="upper left",
@@ -167,33 +169,25 @@ def _columns(widths: Sequence[float], room: float) -> int:
     return 1
 
 
-def stack(
-    figure: FigureBase, heights: Sequence[float], *, top: float, lane: float = 0.0, right: float = RIGHT, gap: float = GAP
-) -> list[Axes]:
-    """Axes on top of each other below ``top`` inches, their heights in these proportions.
-
-    With a ``lane`` of some inches the first of them is a strip that high for the marks of findings.
-    """
+def stack(figure: Page, heights: Sequence[float], *, top: float, right: float = RIGHT, gap: float = GAP) -> list[Axes]:
+    """Axes on top of each other below ``top`` inches, their heights in these proportions."""
     width, height = page(figure)
-    free = max(height - top - BOTTOM - gap * (len(heights) - 1) - lane, 0.1)
-    tall = [free * share / sum(heights) for share in heights]
-    gaps = [gap] * len(heights)
-    if lane:
-        tall, gaps = [lane, *tall], [0.02, *gaps]
+    wide, free = width - LEFT - right, max(height - top - BOTTOM - gap * (len(heights) - 1), 0.1)
     axes = []
-    for inches, below in zip(tall, gaps, strict=True):
-        top += inches
-        wide = width - LEFT - right
-        panel = figure.add_axes((LEFT / width, 1.0 - top / height, wide / width, inches / height))
+    for share in heights:
+        tall = free * share / sum(heights)
+        top += tall
+        panel = figure.add_axes((LEFT / width, 1.0 - top / height, wide / width, tall / height))
         panel.yaxis.set_label_coords(-0.62 / wide, 0.5)
         axes.append(panel)
-        top += below
+        top += gap
     return axes
 
 
 def inches(axes: Axes) -> tuple[float, float]:
     """Width and height of axes, in inches."""
-    dpi = axes.get_figure(root=True).dpi  # type: ignore[union-attr]
+    figure = axes.get_figure()
+    dpi = figure.dpi if figure is not None else STYLE["figure.dpi"]
     return axes.bbox.width / dpi, axes.bbox.height / dpi
 
 

@@ -91,7 +91,7 @@ def contiguous(positions: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def evidence(finding: Finding) -> str:
-    """Value against threshold and noise floor: what was measured, what it was held against, what chance alone could give."""
+    """Value against threshold: what was measured and what it was held against."""
     signal = plain(finding.signal)
     if finding.state != "finite":
         return f"{signal} is {number(finding.value)}"
@@ -103,6 +103,12 @@ def evidence(finding: Finding) -> str:
         text += f" by {number(times, 2)} times" if times >= 1.05 else ""
     elif finding.value == 0.0:
         text += ": exactly nothing"
-    if finding.noise_floor is not None:
-        text += f"; chance alone gives {'no less' if below else 'no more'} than {number(finding.noise_floor)} at this width"
     return text
+
+
+def chance(finding: Finding) -> str | None:
+    """The noise floor: what chance alone could give at this width."""
+    if finding.noise_floor is None:
+        return None
+    side = "no less" if finding.value < finding.threshold else "no more"
+    return f"chance alone gives {side} than {number(finding.noise_floor)} at this width"

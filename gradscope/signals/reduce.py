@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gradscope.record.grid import Floats, Ints
+from gradscope.signals.events import Series
 from gradscope.signals.profiles import Profile
 from gradscope.signals.states import State, States
 
@@ -32,6 +33,21 @@ def extremes(values: Floats, buckets: int) -> Ints:
     ]
     kept_positions = np.unique(np.concatenate(kept))
     return kept_positions[kept_positions < count]
+
+
+def across_layers(profile: Profile) -> tuple[Series, Series, Series]:
+    """The smallest, median and largest value over the layers, step by step. A NaN among them makes all three NaN."""
+    shown = profile.measured
+    ordered = np.sort(np.where(shown.present, shown.values, np.inf), axis=1)
+    last = shown.present.sum(axis=1) - 1
+    broken = (shown.present & np.isnan(shown.values)).any(axis=1)
+    at = np.arange(len(shown.steps))
+
+    def of(places: Ints) -> Series:
+        values = np.where(broken, np.nan, ordered[at, places])
+        return Series(profile.signal, shown.steps, values, np.ones(len(at), bool))
+
+    return of(np.zeros_like(last)), of(last // 2), of(last)
 
 
 def stretches(values: Floats, buckets: int) -> tuple[Floats, Floats, Floats, Floats]:

@@ -33,7 +33,7 @@ class State(IntEnum):
 _WORDS = {
     State.ABSENT: "not recorded",
     State.FINITE: "finite",
-    State.UNDERFLOW: "underflow (below 1.2e-38)",
+    State.UNDERFLOW: "underflow below 1.2e-38",
     State.ZERO: "exactly 0",
     State.INF: "infinite",
     State.NAN: "NaN",

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.figure import FigureBase
 from matplotlib.patches import Patch
 
 from gradscope.record.finding import Report
@@ -21,10 +20,10 @@ from gradscope.signals.states import State
 NAME = "profile"
 TITLE = "Gradient by layer"
 
-Y_LABELS = {"backward_norm": "gradient norm at the layer's output", "grad_norm": "norm of the weight gradient"}
+NORMS = {"backward_norm": "gradient norm", "grad_norm": "weight gradient's norm"}
 
 
-def size(runs: Sequence[Run]) -> tuple[float, float]:
+def size(runs: Sequence[Run], reports: Sequence[Report]) -> tuple[float, float]:
     return 9.0, 6.2
 
 
@@ -41,7 +40,7 @@ def data(runs: Sequence[Run]) -> Iterator[rows.Row]:
         yield from rows.of_profile(name, backward_gain(run))
 
 
-def draw(figure: FigureBase, runs: Sequence[Run], reports: Sequence[Report]) -> None:
+def draw(figure: theme.Page, runs: Sequence[Run], reports: Sequence[Report]) -> None:
     profiles, gains = gradients(runs), [backward_gain(run) for run in runs]
     chosen = curves.curves(runs, profiles)
     if not chosen:
@@ -50,15 +49,12 @@ def draw(figure: FigureBase, runs: Sequence[Run], reports: Sequence[Report]) -> 
     floor = noise_floor(runs[0]) if len(runs) == 1 and profiles[0].signal == "backward_norm" else None
     legend: list[Artist] = [*curves.handles(chosen)]
     if floor is not None and not floor.empty:
-        legend.append(Patch(color=theme.CHANCE, label="what chance alone gives at this width"))
+        legend.append(Patch(color=theme.CHANCE, label="what chance alone gives"))
     top = theme.head(figure, TITLE, _reading(runs, profiles, gains, chosen), legend, runs=rows.labels(runs))
     found = marks.over_layers(runs, reports, [p.layers for p in profiles])
     with_gain = any(not gain.empty and len(gain.layers) > 1 for gain in gains)
-    axes = theme.stack(figure, [5, 2] if with_gain else [1], top=top, lane=marks.lane_height(found))
+    axes = theme.stack(figure, [5, 2] if with_gain else [1], top=top + marks.lane_height(found))
     names = profiles[0].layers if len({p.layers for p in profiles}) == 1 else max(len(p.layers) for p in profiles)
-    if found:
-        marks.lane(axes.pop(0), found, (0.5, max(len(p.layers) for p in profiles) + 0.5))
-
     above, scale = axes[0], _scale(profiles, chosen) if len(runs) == 1 else {}
     findings = [f for report in reports for f in report.findings]
     limits = [f.threshold * scale[f.signal][0] for f in findings if marks.drawable(f, scale)]
@@ -69,8 +65,8 @@ def draw(figure: FigureBase, runs: Sequence[Run], reports: Sequence[Report]) -> 
         above.fill_between(x, middle / floor.values[0], middle * floor.values[0], color=theme.CHANCE, lw=0, zorder=0.2)
         above.set_ylim(limits_kept)
     curves.draw(above, shelf, chosen, profiles)
-    above.set_ylabel(Y_LABELS[profiles[0].signal])
-    marks.thresholds(above, findings, scale, left=_falls_to_the_left(profiles, chosen))
+    above.set_ylabel(NORMS[profiles[0].signal])
+    marks.thresholds(above, findings, scale, ends=_ends(profiles, chosen))
     if len(runs) == 1:
         for panel in axes:
             marks.bands(panel, found)
@@ -79,6 +75,7 @@ def draw(figure: FigureBase, runs: Sequence[Run], reports: Sequence[Report]) -> 
         above.set_xticks([])
     scales.layer_axis(axes[-1], names, inches=theme.inches(above)[0], label="layer, from input to output")
     above.set_xlim(axes[-1].get_xlim())
+    marks.lane(above, found)
     return None
 
 
@@ -105,10 +102,10 @@ def _scale(profiles: Sequence[Profile], chosen: Sequence[curves.Curve]) -> dict[
     } | {"backward_norm": (1.0, "")}
 
 
-def _falls_to_the_left(profiles: Sequence[Profile], chosen: Sequence[curves.Curve]) -> bool:
-    """Whether the first layer has less than the last one: then a threshold between them is far from the curve at the left."""
+def _ends(profiles: Sequence[Profile], chosen: Sequence[curves.Curve]) -> tuple[float, float]:
+    """The first and the last layer's value at the last finite step."""
     found = next((c.of(profiles[c.run]) for c in chosen if c.last), None)
-    return found is not None and bool(found[0][0] < found[0][-1])
+    return (float(found[0][0]), float(found[0][-1])) if found is not None else (0.0, 0.0)
 
 
 def _reading(runs: Sequence[Run], profiles: Sequence[Profile], gains: Sequence[Profile], chosen: Sequence[curves.Curve]) -> str:
@@ -129,6 +126,9 @@ def _reading(runs: Sequence[Run], profiles: Sequence[Profile], gains: Sequence[P
     typical = geometric_mean(passed[0]) if passed else None
     if typical is not None:
         words.append(f"on its way back each layer multiplies it by {number(typical)} (geometric mean; 1 is level)")
+    absent = int((~profile.present).all(axis=0).sum())
+    if absent:
+        words.append(f"{count(absent, 'layer')} {'was' if absent == 1 else 'were'} not recorded")
     broken = profile.steps[(profile.states >= State.INF).any(axis=1)]
     if broken.size:
         words.append(f"from step {int(broken[0]):,} it is no longer finite")

@@ -1,0 +1,155 @@
+"""The loss over the steps, in training and validation, and what happened on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import NullLocator
+
+from gradscope.record.finding import Report
+from gradscope.record.grid import Ints
+from gradscope.record.run import Run
+from gradscope.render import marks, rows, scales, theme
+from gradscope.render.words import contiguous, count, number, plain
+from gradscope.signals.events import Events, Series, events, series
+from gradscope.signals.reduce import extremes
+
+NAME = "loss"
+TITLE = "Loss"
+
+LOG_FROM = 20.0
+"""Ratio of largest to smallest loss from which the axis is logarithmic."""
+LANE = 0.17
+"""Inches that one kind of event takes under the curves."""
+EVENTS = {"nonfinite": "not finite", "spikes": "spike", "skipped": "skipped step", "clipped": "clipped"}
+COLOURS = {"nonfinite": "#c51b1b", "spikes": "#b35806", "skipped": "#8e6bbf", "clipped": "#8c8c8c"}
+
+
+def size(runs: Sequence[Run], reports: Sequence[Report]) -> tuple[float, float]:
+    return 9.0, 4.6
+
+
+def data(runs: Sequence[Run]) -> Iterator[rows.Row]:
+    for name, run in zip(rows.labels(runs), runs, strict=True):
+        for column in ("loss", "validation_loss", "total_norm", "clip_coefficient", "skipped"):
+            yield from rows.of_series(name, series(run, column))
+
+
+def draw(figure: theme.Page, runs: Sequence[Run], reports: Sequence[Report]) -> None:
+    names, end = rows.labels(runs), max(run.step_count for run in runs) - 1
+    training, validation = [series(run, "loss") for run in runs], [series(run, "validation_loss") for run in runs]
+    happened, found = [events(run) for run in runs], marks.over_steps(runs, reports)
+    top = theme.head(figure, TITLE, _reading(training, happened), _legend(names, validation), runs=names)
+    lanes = [(i, kind) for i, these in enumerate(happened) for kind in EVENTS if len(getattr(these, kind))]
+    below = LANE * len(lanes)
+    top += marks.lane_height(found)
+    heights = [max(theme.page(figure)[1] - top - theme.BOTTOM - below, 1.0), below] if lanes else [1.0]
+    axes = theme.stack(figure, heights, top=top, gap=0.05)
+    panel = axes[0]
+    shelf = _scale(panel, [*training, *validation])
+    for i in range(len(runs)):
+        _curves(panel, shelf, training[i].measured, validation[i].measured, happened[i].spikes, i, len(runs))
+    panel.set_ylabel("loss")
+    scales.step_axis(axes[-1], end)
+    panel.set_xlim(axes[-1].get_xlim())
+    marks.lane(panel, found)
+    if len(runs) == 1:
+        marks.bands(panel, found)
+    if lanes:
+        _lanes(axes[1], lanes, happened)
+        panel.set_xticks([])
+
+
+def _scale(axes: Axes, shown: Sequence[Series]) -> scales.Shelf:
+    """Logarithmic where the loss is positive and spans much, else linear."""
+    values = np.concatenate([s.values[s.present & np.isfinite(s.values)] for s in shown])
+    wide = bool(values.size) and values.min() > 0.0 and values.max() / values.min() > LOG_FROM
+    return (scales.log_axis if wide else scales.linear_axis)(axes, [(s.values, s.states) for s in shown])
+
+
+def _curves(axes: Axes, shelf: scales.Shelf, train: Series, valid: Series, spikes: Ints, i: int, runs: int) -> None:
+    """One run: training as a line, validation dashed with open marks, a mark where the loss begins to spike."""
+    look = theme.run_look(i)
+    at = extremes(train.values, max(int(axes.bbox.width / 2), 1))
+    style: dict[str, Any] = {"color": look.colour, "lw": 1.4, "zorder": 2 + i}
+    if runs > 1:
+        style |= {"marker": look.marker, "markevery": 0.23, "markersize": 4.5}
+    shelf.draw(axes, train.steps[at], train.values[at], train.states[at], **style, label="training")
+    shelf.draw(axes, valid.steps, valid.values, valid.states, **_dashed(look), lw=1.2, zorder=3 + i, label="validation")
+    spiked = np.isin(train.steps, [first for first, _ in contiguous([int(step) for step in spikes])])
+    if spiked.any():
+        axes.plot(
+            train.steps[spiked], train.values[spiked], ls="none", marker="v", color=COLOURS["spikes"], label="spikes", zorder=9
+        )
+
+
+def _dashed(look: theme.Look) -> dict[str, Any]:
+    return {
+        "color": look.colour,
+        "linestyle": (0, (2, 1.5)),
+        "marker": look.marker,
+        "markersize": 5.0,
+        "markerfacecolor": "white",
+    }
+
+
+def _lanes(axes: Axes, lanes: Sequence[tuple[int, str]], happened: Sequence[Events]) -> None:
+    """One lane per kind of event, a bar for each stretch of steps in which it happened; of several runs, the run's mark."""
+    several = len(happened) > 1
+    axes.set_ylim(len(lanes), 0)
+    axes.spines["left"].set_visible(False)
+    axes.yaxis.set_major_locator(NullLocator())
+    for row, (i, kind) in enumerate(lanes):
+        spans = [(a - 0.5, b - a + 1.0) for a, b in contiguous([int(s) for s in getattr(happened[i], kind)])]
+        axes.broken_barh(spans, (row + 0.15, 0.7), color=COLOURS[kind], lw=0.8, gid=f"event-{kind}")
+        beside: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "clip_on": False}
+        axes.text(-0.015, row + 0.5, EVENTS[kind], size=7.5, ha="right", va="center", **beside)
+        if several:
+            look = theme.run_look(i)
+            axes.plot([-0.007], [row + 0.5], color=look.colour, marker=look.marker, ms=4.0, label="_run", **beside)
+
+
+def _legend(names: Sequence[str], validation: Sequence[Series]) -> list[Line2D]:
+    several = len(names) > 1
+    looks = [theme.run_look(i) for i in range(len(names))]
+    entries = [
+        Line2D(
+            [],
+            [],
+            color=look.colour,
+            marker=look.marker if several else "",
+            lw=1.6,
+            label=plain(name, 40) if several else "training",
+        )
+        for name, look in zip(names, looks, strict=True)
+    ]
+    if any(not v.empty for v in validation):
+        style = _dashed(looks[0]) | ({"color": theme.QUIET} if several else {})
+        entries.append(Line2D([], [], **style, label="validation"))
+    return entries
+
+
+def _reading(training: Sequence[Series], happened: Sequence[Events]) -> str:
+    """From where to where, and what happened on the way, with numbers."""
+    if len(training) > 1:
+        return ""
+    loss, these = training[0].measured, happened[0]
+    finite = np.flatnonzero(np.isfinite(loss.values))
+    words = []
+    if finite.size:
+        start, stop, last = loss.values[finite[0]], loss.values[finite[-1]], loss.steps[finite[-1]]
+        words.append(f"from {number(float(start), 4)} to {number(float(stop), 4)} at step {last:,}")
+    if len(these.nonfinite):
+        words.append(f"not finite from step {these.nonfinite[0]:,}")
+    if len(these.spikes):
+        words.append(count(len(these.spikes), "spike"))
+    if len(these.skipped):
+        words.append(f"{count(len(these.skipped), 'step')} skipped by the gradient scaler")
+    if len(these.clipped):
+        words.append(f"the gradient was clipped in {len(these.clipped):,} of {count(len(loss.steps), 'step')}")
+    text = "; ".join(words)
+    return text[:1].upper() + text[1:] + "." if text else "No loss was recorded."
