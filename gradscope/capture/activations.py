@@ -6,7 +6,7 @@ on a grid over [-30, 30] and compared with its supremum on [-3, 3], where pre-ac
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -31,15 +31,18 @@ class Activation:
     high: float
     alive_low: float
     alive_high: float
+    overwrites: bool = False
+    """Whether the module works in place, so that its inputs are gone once it has run."""
 
     def saturated(self, inputs: Tensor) -> Tensor:
-        """Share of the entries on a flat part, 0-dim."""
-        return ((inputs < self.low) | (inputs > self.high)).to(torch.float32).mean()
+        """Share of the entries on a flat part: (k, rows, units) -> (k,) float64."""
+        wide = torch.float32 if inputs.device.type == "mps" else torch.float64
+        return ((inputs < self.low) | (inputs > self.high)).flatten(1).to(wide).mean(1)
 
     def alive(self, inputs: Tensor) -> Tensor:
-        """Per unit, whether any row passes a gradient: (rows, units) -> (units,) bool."""
-        low, high = inputs.amin(0), inputs.amax(0)
-        return (high > self.alive_low) & (low < self.alive_high)
+        """Per unit, whether any row passes a gradient: (..., rows, units) -> (..., units) bool."""
+        alive = inputs.amax(-2) > self.alive_low
+        return alive if self.alive_high == float("inf") else alive & (inputs.amin(-2) < self.alive_high)
 
 
 def examine(module: nn.Module) -> Activation | None:
@@ -63,7 +66,8 @@ def examine(module: nn.Module) -> Activation | None:
         return None
     finally:
         module.training = mode
-    return classify(grid.detach()[0], slope[0].abs()) if elementwise else None
+    found = classify(grid.detach()[0], slope[0].abs()) if elementwise else None
+    return replace(found, overwrites=bool(getattr(module, "inplace", False))) if found else None
 
 
 def classify(grid: Tensor, slope: Tensor) -> Activation | None:

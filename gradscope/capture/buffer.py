@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,13 +12,16 @@ from torch import Tensor
 
 from gradscope.record.grid import NO_ENTITY, Block, Bools, Entity, Floats
 
-Check = Callable[[str, Floats], Bools | None]
-"""Given a column's name and its (k, E) values on the host, which of them can be trusted; None is all."""
+Complete = Callable[[Mapping[str, Floats]], tuple[dict[str, Floats], dict[str, Bools]]]
+"""Turns a step's values, arrived on the host, into columns (E,) and where they are valid."""
 
 
 @dataclass
 class Pending:
-    """One step's rows of one table: host values as numbers or (E,) arrays, device values as tensors of E entries."""
+    """One step's rows of one table: host values as numbers or (E,) arrays, device values as tensors of E entries.
+
+    With ``complete``, the device values may be of any length; it makes columns of them once they have arrived.
+    """
 
     table: str
     step: int
@@ -25,11 +29,7 @@ class Pending:
     host: dict[str, float | Floats] = field(default_factory=dict)
     device: dict[str, Tensor] = field(default_factory=dict)
     valid: dict[str, Bools] = field(default_factory=dict)
-    check: Check | None = None
-
-    @property
-    def layout(self) -> tuple[object, ...]:
-        return (self.table, self.entities, tuple(self.host), tuple(self.device), self.check)
+    complete: Complete | None = None
 
 
 class Buffer:
@@ -47,11 +47,15 @@ class Buffer:
         """Waits for the device once."""
         rows, self._rows, self.size = self._rows, [], 0
         arrived = iter(_to_host([t for row in rows for t in row.device.values()]))
-        groups: dict[tuple[object, ...], list[tuple[Pending, dict[str, Floats]]]] = {}
+        groups: dict[tuple[object, ...], list[_Arrived]] = {}
         for row in rows:
             values = {name: next(arrived) for name in row.device}
-            groups.setdefault(row.layout, []).append((row, values))
-        return [_block(group) for group in groups.values()]
+            columns, valid = (values, row.valid) if row.complete is None else row.complete(values)
+            columns = {**columns, **{n: np.broadcast_to(v, len(row.entities)) for n, v in row.host.items()}}
+            layout = (row.table, row.entities, tuple(columns))
+            both = {name: ok & row.valid[name] if name in row.valid else ok for name, ok in valid.items()}
+            groups.setdefault(layout, []).append((row.step, columns, {**row.valid, **both}))
+        return [_block(layout, group) for layout, group in groups.items()]
 
 
 def _to_host(tensors: list[Tensor]) -> list[Floats]:
@@ -71,22 +75,17 @@ def _to_host(tensors: list[Tensor]) -> list[Floats]:
     return result
 
 
-def _block(group: list[tuple[Pending, dict[str, Floats]]]) -> Block:
-    first = group[0][0]
-    width = len(first.entities)
-    steps = np.array([row.step for row, _ in group], np.int64)
-    columns: dict[str, Floats] = {}
-    valid: dict[str, Bools] = {}
-    for name in (*first.host, *first.device):
-        stacked = np.empty((len(group), width))
-        for i, (row, values) in enumerate(group):
-            stacked[i] = values[name] if name in values else row.host[name]
-        columns[name] = stacked
-        if any(name in row.valid for row, _ in group):
-            valid[name] = np.stack([row.valid.get(name, np.ones(width, bool)) for row, _ in group])
-        if first.check is not None and (trusted := first.check(name, stacked)) is not None and not trusted.all():
-            valid[name] = valid.get(name, np.ones(stacked.shape, bool)) & trusted
-    return Block(first.table, steps, first.entities, columns, valid)
+_Arrived = tuple[int, dict[str, Floats], dict[str, Bools]]
+
+
+def _block(layout: tuple[Any, ...], group: list[_Arrived]) -> Block:
+    table, entities, names = layout
+    full = np.ones(len(entities), bool)
+    valid = {
+        name: np.stack([mine.get(name, full) for _, _, mine in group]) for name in names if any(name in m for _, _, m in group)
+    }
+    columns = {name: np.stack([mine[name] for _, mine, _ in group]) for name in names}
+    return Block(table, np.array([step for step, _, _ in group], np.int64), entities, columns, valid)
 
 
 def merged(host: Mapping[str, float | None]) -> dict[str, float | Floats]:

@@ -15,15 +15,13 @@ from torch import Tensor, nn
 
 from gradscope.capture import activations
 from gradscope.capture.activations import Activation, examine
+from gradscope.capture.gather import Gather, Key
 from gradscope.capture.graph import Graph, Node, input_edge, tensors_in
 from gradscope.capture.guard import Guard, unguarded
 from gradscope.capture.output import OutputTally
-from gradscope.capture.tally import Tally, unit_dim
 from gradscope.capture.through_time import Replay
+from gradscope.capture.units import unit_dim
 from gradscope.record.manifest import LayerInfo
-
-Key = tuple[str, int]
-"""A module's name and which of its calls within one forward pass."""
 
 
 class Layers:
@@ -42,7 +40,7 @@ class Layers:
         }
         self.infos: dict[str, LayerInfo] = {}
         self.trusted: set[Key] = set()
-        """Stations whose last norms lay inside float32's safe range, so that large outputs may be read in float32."""
+        self.eager: set[Key] = set()
         self._functional: dict[Key, Activation] = {}
         self._handles: list[Any] = []
         self._discovered = False
@@ -69,7 +67,7 @@ class Layers:
 
     def clear(self) -> None:
         """Lets go of everything that a step left: tallies, nodes, tensors."""
-        self.tallies: dict[Key, Tally] = {}
+        self.gather = Gather(self.trusted, self.eager)
         self.output = OutputTally()
         self.replays: list[Replay] = []
         self._through_time = False
@@ -83,15 +81,12 @@ class Layers:
 
     def end_of_backward(self) -> None:
         """A later call of a module belongs to another micro-batch, also where the root module is never called."""
+        self.gather.settle()
         self._new_forward()
-
-    @property
-    def fired(self) -> bool:
-        return bool(self.tallies)
 
     def rediscover_if_changed(self) -> None:
         """Watches everything again at the next sample when a station kept silent: the model takes another path."""
-        if self._discovered and {name for name, _ in self.tallies} != set(self.watched):
+        if self._discovered and {name for name, _ in self.gather.keys} != set(self.watched):
             self._discovered = False
             self.watched = {n: m for n, m in self.modules.items() if n in self.activations or any(True for _ in m.parameters())}
 
@@ -104,6 +99,7 @@ class Layers:
     def _end(self, _module: nn.Module, _args: object, output: object) -> None:
         if not torch.is_grad_enabled() or not self.model.training or _in_backward():
             return
+        self.gather.settle()
         roots = [t for t in tensors_in(output) if t.grad_fn is not None]
         if not roots:
             return
@@ -120,8 +116,9 @@ class Layers:
 
         def hook(module: nn.Module, args: tuple[Any, ...]) -> None:
             if args and isinstance(args[0], Tensor) and self._counts(args[0]):
-                key = (name, self._calls.get(name, 0))
-                self._tally(key, module, args[0]).see_activation(activation, args[0], unit_dim(module, args[0]))
+                dim = unit_dim(module, args[0])
+                slot = self.gather.slot((name, self._calls.get(name, 0)), args[0].shape[dim])
+                self.gather.activation(slot, activation, args[0], dim)
 
         return hook
 
@@ -161,17 +158,18 @@ class Layers:
         key = (name, self._calls.get(name, 0))
         self._calls[name] = key[1] + 1
         self._nodes[node] = key
-        tally = self._tally(key, module, tensor)
-        tally.see_output(tensor)
+        gather, units = self.gather, unit_dim(module, tensor)
+        slot = gather.slot(key, tensor.shape[units])
+        gather.output(slot, tensor)
         owns_matrix = any(p.dim() >= 2 for p in module._parameters.values() if p is not None)
-        dim = unit_dim(module, tensor) if owns_matrix and not isinstance(module, nn.RNNBase) else None
+        dim = units if owns_matrix and not isinstance(module, nn.RNNBase) else None
         number = tensor.output_nr
 
         def before(gradients: Sequence[Tensor | None]) -> None:
             if not self._discovered:  # the root module was never called; no node in this closure: it would own itself
                 self._discover([n for n, k in self._nodes.items() if k == key])
             if (gradient := gradients[number]) is not None:
-                tally.see_gradient(gradient, dim)
+                gather.gradient(slot, gradient, dim)
 
         assert node is not None
         node.register_prehook(self.guard(before))
@@ -180,20 +178,13 @@ class Layers:
 
             def after(produced: Sequence[Tensor | None], _: object) -> None:
                 if (gradient := produced[edge]) is not None:
-                    tally.backward_in.append(torch.linalg.vector_norm(gradient.detach(), dtype=tally.forward[-1].dtype))
+                    gather.input_gradient(slot, gradient)
 
             node.register_hook(self.guard(after))
         if self._through_time and isinstance(module, nn.RNNBase) and key[1] == 0:
             replay = Replay.begin(name, module, args, output, self.guard)
             if replay is not None:
                 self.replays.append(replay)
-
-    def _tally(self, key: Key, module: nn.Module, tensor: Tensor) -> Tally:
-        tally = self.tallies.get(key)
-        if tally is None:
-            exact = key not in self.trusted
-            tally = self.tallies[key] = Tally(int(tensor.shape[unit_dim(module, tensor)]), exact)
-        return tally
 
     # ---- finding out what there is
 
@@ -221,14 +212,12 @@ class Layers:
                 order=known.order if known else len(self.infos),
                 parameters=tuple(f"{name}.{p}" for p, value in module._parameters.items() if value is not None),
                 trunk=name in on_trunk,
-                width=self.tallies[name, 0].width if (name, 0) in self.tallies else None,
+                width=self.gather.widths[self.gather.slots[name, 0]] if (name, 0) in self.gather.slots else None,
                 activation=found.kind if found else None,
                 recurrent=isinstance(module, nn.RNNBase),
                 block=self.blocks.get(name),
             )
         self.watched = {name: self.modules[name] for name in stations}
-        for key in [k for k in self.tallies if k[0] not in stations]:
-            del self.tallies[key]
 
     def _is_leaf_station(self, name: str) -> bool:
         module = self.modules[name]
@@ -252,8 +241,9 @@ class Layers:
             if learn and (found := examine(module)) is not None:
                 self._functional[key] = found
             inputs = activations.inputs_of(node)
-            if key in self._functional and inputs is not None and key in self.tallies:
-                self.tallies[key].see_activation(self._functional[key], inputs, unit_dim(self.modules[key[0]], inputs))
+            if key in self._functional and inputs is not None and key in self.gather.slots:
+                dim = unit_dim(self.modules[key[0]], inputs)
+                self.gather.activation(self.gather.slots[key], self._functional[key], inputs, dim)
 
     def _fed_by(self, node: Node) -> Key | None:
         """The station whose output a functional activation takes, through at most a few reshapes and a norm."""

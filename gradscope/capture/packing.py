@@ -88,6 +88,8 @@ class Packing:
         self._inverse = None if inverse == order == list(range(len(order))) else torch.tensor(inverse, device=device)
         self.careful: dict[str, set[int]] = {}
         """The large tensors that are read in float64, by what they are: a gradient may underflow where its weight does not."""
+        self.learnt: dict[str, set[int]] = {}
+        """What ``careful`` is to be by the values that reached the host so far; see ``adopt``."""
 
     def load(self, scratch: Scratch, tensors: Sequence[Tensor | None]) -> Scratch:
         """Copies the small tensors and the samples of the large ones into the scratch by one fused call."""
@@ -145,17 +147,22 @@ class Packing:
         return self._gather(sums, [p.sum() * (self.sizes[i] / p.numel()) for p, i in zip(rest, self.big, strict=True)])
 
     def learn(self, kind: str, norms: Floats) -> Bools:
-        """Looks at norms (k, n) that reached the host: which can be trusted, and which tensors need float64 from now on."""
+        """Looks at norms (k, n) that reached the host: which can be trusted, and which tensors will need float64."""
         trusted = np.ones(norms.shape, bool)
         careful = self.careful.setdefault(kind, set(self.big))
+        learnt = self.learnt.setdefault(kind, set(self.big))
         for i in self.big:
             seen = np.abs(norms[:, i])
             safe = np.isnan(seen) | ((seen >= SAFE[0]) & (seen <= SAFE[1]))
             if i not in careful:
                 trusted[:, i] = safe
             if len(safe):
-                (careful.discard if safe[-1] else careful.add)(i)
+                (learnt.discard if safe[-1] else learnt.add)(i)
         return trusted
+
+    def adopt(self) -> None:
+        """Reads by what was learnt from now on; nothing that was read before may still be on the device."""
+        self.careful = {kind: set(at) for kind, at in self.learnt.items()}
 
     def sampled(self, i: int) -> int:
         """How many elements stand for a large tensor."""

@@ -177,12 +177,19 @@ class Parameters:
             trusted[:, at] = pack.learn(kind, norms[:, at])
         return trusted
 
+    def adopt(self) -> None:
+        for _, pack in self.parts:
+            pack.adopt()
+
     # ---- going on with an interrupted record
 
     def state_dict(self) -> dict[str, Any]:
         """What later values depend on: the weights at the start, the last gradients, and what was learnt of magnitudes."""
-        careful = [{kind: sorted(at) for kind, at in pack.careful.items()} for _, pack in self.parts]
-        return {"start": self._start, "past": self._past, "careful": careful}
+        careful, learnt = (
+            [{kind: sorted(at) for kind, at in sets.items()} for sets in every]
+            for every in ([pack.careful for _, pack in self.parts], [pack.learnt for _, pack in self.parts])
+        )
+        return {"start": self._start, "past": self._past, "careful": careful, "learnt": learnt}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         def placed(flats: Sequence[Tensor] | None) -> list[Tensor] | None:
@@ -190,8 +197,9 @@ class Parameters:
 
         self._start, self._past = placed(state["start"]), placed(state["past"])
         self._start_norm = None if self._start is None else self._dot(self._start, self._start).sqrt()
-        for (_, pack), careful in zip(self.parts, state["careful"], strict=True):
+        for (_, pack), careful, learnt in zip(self.parts, state["careful"], state["learnt"], strict=True):
             pack.careful = {kind: set(at) for kind, at in careful.items()}
+            pack.learnt = {kind: set(at) for kind, at in learnt.items()}
 
     # ---- inside
 

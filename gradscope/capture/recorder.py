@@ -16,14 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gradscope.capture import layer_rows
 from gradscope.capture.buffer import Buffer, Pending, merged
 from gradscope.capture.cadence import GRADIENTS, LAYERS, NOTHING, PARAMETERS, TIMESTEPS, Cadence, Plan
 from gradscope.capture.distributed import Processes
 from gradscope.capture.guard import Hook
 from gradscope.capture.layers import Layers
 from gradscope.capture.naming import compiled_under, public_names, unwrap
-from gradscope.capture.packing import SAFE
 from gradscope.capture.parameters import Parameters, Reading
 from gradscope.capture.through_time import replayable
 from gradscope.record.grid import Block, Bools, Floats
@@ -277,19 +275,25 @@ class Recorder:
                 of_step["grad_cosine"] = cosine
             host["frozen"] = np.array([float(not p.requires_grad) for p in self.parameters.items])
         self.buffer.add(
-            Pending("parameters", self.step_index, self.parameters.entities, host, device, valid, self._check_parameters)
+            Pending("parameters", self.step_index, self.parameters.entities, host, device, valid, self._complete_parameters)
         )
         self._reread_if_changed()
 
     def _layer_rows(self, of_step: dict[str, Tensor]) -> None:
         layers = self.layers
         assert layers is not None
-        keys = [key for key in layers.tallies if key[0] in layers.infos]
-        keys.sort(key=lambda key: (layers.infos[key[0]].order, key[1]))
-        if keys:
-            device, host, valid = layer_rows.columns([layers.tallies[k] for k in keys], self.processes, self._inverse_scale)
+        gather, world = layers.gather, self.processes.world
+        if gather.keys:
+            device = gather.finish(self.processes, self._inverse_scale)
+            kept = [i for i, key in enumerate(gather.keys) if key[0] in layers.infos]  # the first sample watches more
             self.buffer.add(
-                Pending("layers", self.step_index, tuple(keys), dict(host), device, valid, self._check_layers(tuple(keys)))
+                Pending(
+                    "layers",
+                    self.step_index,
+                    tuple(gather.keys[i] for i in kept),
+                    device=device,
+                    complete=lambda arrived: gather.complete(arrived, world, kept),
+                )
             )
         elif self._stepped:
             self.note("layers: no module with a gradient was called; its signals are not recorded")
@@ -307,15 +311,15 @@ class Recorder:
 
     # ---- what reached the host
 
-    def _check_parameters(self, column: str, values: Floats) -> Bools | None:
-        kind = {"grad_norm": "gradient", "clipped_norm": "gradient", "weight_norm": "weight", "update_norm": "update"}
-        return self.parameters.learn(kind[column], values) if column in kind else None
-
-    def _check_layers(self, keys: tuple[tuple[str, int], ...]) -> Callable[[str, Floats], Bools | None]:
-        found = self._layer_checks.get(keys)
-        if found is None:
-            found = self._layer_checks[keys] = _LayerCheck(self.layers, keys)
-        return found
+    def _complete_parameters(self, arrived: Mapping[str, Floats]) -> tuple[dict[str, Floats], dict[str, Bools]]:
+        """Norms that float32 could not hold are absent, and the next ones are read in float64."""
+        valid = {}
+        for column, kind in _NORMS.items():
+            if column in arrived:
+                trusted = self.parameters.learn(kind, arrived[column][None])[0]
+                if not trusted.all():
+                    valid[column] = trusted
+        return dict(arrived), valid
 
     # ---- small things
 
@@ -329,7 +333,6 @@ class Recorder:
                     named[p] = f"{prefix}.{key}" if prefix else key
         self.processes = Processes(self.model, list(named))
         self.parameters = Parameters([(name, p) for p, name in named.items()], self.processes)
-        self._layer_checks: dict[tuple[tuple[str, int], ...], _LayerCheck] = {}
 
     def _reread_if_changed(self) -> None:
         """Parameters that were added or replaced are watched from the next step on."""
@@ -367,27 +370,7 @@ class Recorder:
         self.note(f"recording ended at step {self.step_index}: {type(error).__name__}: {error}")
 
 
-class _LayerCheck:
-    """Which layer norms on the host can be trusted; tells the stations which large outputs float32 serves."""
-
-    def __init__(self, layers: Layers | None, keys: tuple[tuple[str, int], ...]) -> None:
-        self.layers, self.keys = layers, keys
-
-    def __call__(self, column: str, values: Floats) -> Bools | None:
-        if column not in ("forward_norm", "backward_norm") or self.layers is None:
-            return None
-        safe = np.isnan(values) | ((values >= SAFE[0]) & (values <= SAFE[1]))
-        trusted = np.ones(values.shape, bool)
-        for i, key in enumerate(self.keys):
-            if key in self.layers.trusted:
-                trusted[:, i] = safe[:, i] | (values[:, i] == 0) if column == "forward_norm" else safe[:, i]
-            if not safe[-1, i]:
-                self.layers.trusted.discard(key)
-            elif column == "backward_norm":
-                self.layers.trusted.add(key)
-        return trusted
-
-
+_NORMS = {"grad_norm": "gradient", "clipped_norm": "gradient", "weight_norm": "weight", "update_norm": "update"}
 _KINDS = (GRADIENTS, PARAMETERS, LAYERS, TIMESTEPS)
 
 

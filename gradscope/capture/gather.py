@@ -1,0 +1,301 @@
+"""What one optimizer step gathers at its stations: many small tensors, few operations.
+
+A hook only notes which tensor it saw. Tensors of one shape are stacked and read together when the forward pass ends, when
+backward ends, or when enough of them wait; large ones are read where they are seen. Every result is a vector with the
+stations it belongs to, additive over micro-batches and processes; roots and quotients are taken on the host, after the flush.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gradscope.capture.activations import Activation
+from gradscope.capture.distributed import Processes
+from gradscope.capture.packing import SAFE, wide
+from gradscope.capture.units import LIMIT, by_unit, head
+from gradscope.record.grid import Bools, Floats
+
+Key = tuple[str, int]
+"""A module's name and which of its calls within one forward pass."""
+WAITING_LIMIT = 4_194_304
+"""Entries that may wait to be read together: what watching adds to the memory of a step at most."""
+
+
+@dataclass
+class Waiting:
+    """A small tensor that waits: where its norm goes, and what else is asked of it."""
+
+    tensor: Tensor
+    version: int
+    norms: list[tuple[str, int]]
+    sums: bool = False
+    dim: int | None = None
+    """Dimension of the units whose gradient is asked to be non-zero."""
+    activation: Activation | None = None
+    slot: int = 0
+
+    def joins(self, other: Waiting) -> bool:
+        """Whether both are the same gradient, asked for twice, at most one of them by unit."""
+        plain = self.activation is None and other.activation is None and not self.sums and not other.sums
+        return plain and self.version == other.version and (self.dim is None or other.dim is None)
+
+
+@dataclass
+class Gather:
+    """The statistics of one step. A slot is a station's place in ``keys``."""
+
+    trusted: set[Key] = field(default_factory=set)
+    """Stations whose last norms lay inside float32's safe range, so that large outputs may be read in float32."""
+    eager: set[Key] = field(default_factory=set)
+    """Stations whose output is overwritten in place before it can be read: a copy waits instead."""
+
+    def __post_init__(self) -> None:
+        self.keys: list[Key] = []
+        self.slots: dict[Key, int] = {}
+        self.widths: list[int] = []
+        self.rows: list[int] = []
+        self.counts: list[int] = []
+        self.shares: list[int] = []
+        """Per slot, over how many micro-batches a share was summed."""
+        self.device = torch.device("cpu")
+        self._results: list[tuple[str, list[int], Tensor]] = []
+        self._alive: dict[Hashable, tuple[list[int], Tensor]] = {}
+        self._waiting: dict[int, Waiting] = {}
+        self._size = 0
+        self._by_slope: set[int] = set()
+        """Stations whose dead units are known by the activation's slope, not only by a gradient that is 0."""
+        self._last: tuple[Tensor, bool, Tensor] | None = None
+
+    def slot(self, key: Key, width: int) -> int:
+        found = self.slots.get(key)
+        if found is None:
+            found = self.slots[key] = len(self.keys)
+            self.keys.append(key)
+            self.widths.append(width)
+            for each in (self.rows, self.counts, self.shares):
+                each.append(0)
+        return found
+
+    # ---- what hooks see
+
+    def output(self, slot: int, output: Tensor) -> None:
+        """A station's output; norm, mean and deviation."""
+        output = output.detach()
+        self.device = output.device
+        rows = head(output)
+        self.rows[slot] += len(rows)
+        self.counts[slot] += rows.numel()
+        if rows.numel() == output.numel():
+            key = self.keys[slot]
+            self._wait(Waiting(output.clone() if key in self.eager else output, output._version, [("forward", slot)], True))
+            return
+        values = rows.to(wide(rows.device))
+        self._emit("forward", slot, self._norm(output, slot))
+        self._emit("squares", slot, torch.linalg.vector_norm(values).square())
+        self._emit("sums", slot, values.sum())
+
+    def activation(self, slot: int, activation: Activation, inputs: Tensor, dim: int) -> None:
+        """An activation's inputs: the share of its entries on a flat part, or which units pass something on."""
+        inputs = head(inputs.detach())
+        if activation.kind == "two-sided":
+            self.shares[slot] += 1
+        elif activation.kind != "one-sided" or activation.alive_low == -float("inf"):
+            return
+        else:
+            self._by_slope.add(slot)
+        if activation.overwrites:
+            inputs = inputs.clone()
+        self._wait(Waiting(inputs, inputs._version, [], dim=dim, activation=activation, slot=slot))
+
+    def gradient(self, slot: int, gradient: Tensor, dim: int | None) -> None:
+        """The gradient that reached a station's output; with ``dim``, also which units passed any of it on."""
+        gradient = gradient.detach()
+        self.device = gradient.device
+        if gradient.numel() <= LIMIT:
+            self._wait(Waiting(gradient, gradient._version, [("backward", slot)], dim=dim, slot=slot))
+            return
+        self._emit("backward", slot, self._norm(gradient, slot))
+        if dim is not None:
+            self._units([slot], _passing(by_unit(head(gradient), dim))[None])
+
+    def input_gradient(self, slot: int, gradient: Tensor) -> None:
+        """The gradient that a station's module itself sends to its input."""
+        gradient = gradient.detach()
+        if gradient.numel() <= LIMIT:
+            self._wait(Waiting(gradient, gradient._version, [("backward_in", slot)]))
+        else:
+            self._emit("backward_in", slot, self._norm(gradient, slot))
+
+    def settle(self) -> None:
+        """Reads everything that waits, shape by shape."""
+        waiting, self._waiting, self._size = self._waiting, {}, 0
+        groups: dict[Hashable, list[Waiting]] = {}
+        for w in waiting.values():
+            if w.tensor._version != w.version:  # overwritten before it was read: absent now, copied from now on
+                self.eager.update(self.keys[slot] for _, slot in w.norms)
+                continue
+            columns = tuple(column for column, _ in w.norms)
+            groups.setdefault((w.tensor.shape, w.tensor.dtype, w.sums, w.dim, w.activation, columns), []).append(w)
+        for group in groups.values():
+            self._read(group)
+
+    def finish(self, processes: Processes, inverse_scale: Tensor | None) -> dict[str, Tensor]:
+        """Everything gathered as vectors on the device, in the order that ``complete`` expects."""
+        self.settle()
+        vectors: dict[str, Tensor] = {}
+        self._order: dict[str, list[int]] = {}
+        for column in ("forward", "squares", "sums", "backward", "backward_in", "saturated"):
+            mine = [(slots, values) for name, slots, values in self._results if name == column]
+            if not mine:
+                continue
+            self._order[column] = [s for slots, _ in mine for s in slots]
+            joined = torch.cat([v if v.device == self.device else v.to(self.device) for _, v in mine])
+            if column.startswith("backward"):
+                joined = joined / processes.world**2
+                if inverse_scale is not None:
+                    joined = joined * inverse_scale.to(joined).square()
+            vectors[column] = processes.add_up(joined)
+        if self._alive:
+            self._order["dead"] = [s for slots, _ in self._alive.values() for s in slots]
+            shares = [1.0 - processes.any(a).to(wide(a.device)).mean(1) for _, a in self._alive.values()]
+            vectors["dead"] = torch.cat([s.to(self.device) for s in shares])
+        self._results, self._alive, self._last = [], {}, None
+        return vectors
+
+    # ---- after the flush
+
+    def complete(
+        self, arrived: Mapping[str, Floats], world: int, kept: list[int]
+    ) -> tuple[dict[str, Floats], dict[str, Bools]]:
+        """The columns (E,) of the table ``layers``, E the slots in ``kept``, from what ``finish`` gave, on the host."""
+        size = len(self.keys)
+        sums: dict[str, Floats] = {}
+        have: dict[str, Bools] = {}
+        for column in ("forward", "squares", "sums", "backward", "backward_in", "saturated", "dead"):
+            total, seen = np.zeros(size), np.zeros(size, bool)
+            if column in arrived:
+                order = np.array(self._order[column], np.intp)
+                if column == "dead":
+                    total[:] = 1.0
+                    np.minimum.at(total, order, arrived[column])
+                else:
+                    np.add.at(total, order, arrived[column])
+                seen[order] = True
+            sums[column], have[column] = total, seen
+        counts = np.maximum(np.array(self.counts, float) * world, 1.0)
+        mean = sums["sums"] / counts
+        with np.errstate(invalid="ignore", over="ignore"):
+            columns = {
+                "forward_norm": np.sqrt(sums["forward"]),
+                "forward_mean": mean,
+                "forward_std": np.sqrt(np.maximum(sums["squares"] / counts - mean**2, 0.0)),
+                "dead_share": sums["dead"],
+                "saturated_share": sums["saturated"] / np.maximum(np.array(self.shares, float) * world, 1.0),
+                "backward_norm": np.sqrt(sums["backward"]),
+                "input_backward_norm": np.sqrt(sums["backward_in"]),
+                "rows": np.array(self.rows, float) * world,
+            }
+        valid = {
+            "forward_norm": have["forward"],
+            "forward_mean": have["sums"],
+            "forward_std": have["sums"],
+            "dead_share": have["dead"],
+            "saturated_share": have["saturated"],
+            "backward_norm": have["backward"],
+            "input_backward_norm": have["backward_in"],
+        }
+        for name, direction in (("forward_norm", "forward"), ("backward_norm", "backward")):
+            valid[name] = have[direction] & self._learn(columns[name], have[direction], direction)
+        # where nothing at all came back, no unit can be told dead by its gradient
+        told = np.array([slot in self._by_slope for slot in range(size)], bool)
+        valid["dead_share"] = have["dead"] & (told | (sums["backward"] != 0))
+        return (
+            {name: values[kept] for name, values in columns.items()},
+            {name: ok[kept] for name, ok in valid.items() if not ok.all()},
+        )
+
+    def _learn(self, norms: Floats, have: Bools, direction: str) -> Bools:
+        """Which norms can be trusted; a large station is read in float32 once its values have shown that this serves."""
+        safe = np.isnan(norms) | ((norms >= SAFE[0]) & (norms <= SAFE[1]))
+        ok = np.ones(len(norms), bool)
+        for slot, key in enumerate(self.keys):
+            if self.counts[slot] and not have[slot]:
+                continue
+            if key in self.trusted:
+                ok[slot] = safe[slot]
+            if not safe[slot]:
+                self.trusted.discard(key)
+            elif direction == "backward":
+                self.trusted.add(key)
+        return ok
+
+    # ---- inside
+
+    def _wait(self, waiting: Waiting) -> None:
+        known = self._waiting.get(id(waiting.tensor))
+        if known is not None and known.joins(waiting):  # one layer's input gradient is another's output gradient
+            if waiting.dim is not None:
+                known.dim, known.slot = waiting.dim, waiting.slot
+            known.norms += waiting.norms
+            return
+        self._waiting[id(waiting.tensor) if known is None else -len(self._waiting) - 1] = waiting
+        self._size += waiting.tensor.numel()
+        if self._size > WAITING_LIMIT:
+            self.settle()
+
+    def _read(self, group: list[Waiting]) -> None:
+        first = group[0]
+        stacked = torch.stack([w.tensor for w in group])
+        slots = [w.slot for w in group]
+        if first.activation is not None:
+            units = _units_last(stacked, first.dim)
+            if first.activation.kind == "two-sided":
+                self._results.append(("saturated", slots, first.activation.saturated(units)))
+            else:
+                self._units(slots, first.activation.alive(units))
+            return
+        values = stacked.to(wide(stacked.device)).flatten(1)
+        squares = torch.linalg.vector_norm(values, dim=1).square()
+        for i in range(len(first.norms)):
+            self._results.append((first.norms[i][0], [w.norms[i][1] for w in group], squares))
+        if first.sums:
+            at = [w.norms[0][1] for w in group]
+            self._results.append(("squares", at, squares))
+            self._results.append(("sums", at, values.sum(1)))
+        if first.dim is not None:
+            self._units(slots, _passing(_units_last(stacked, first.dim)))
+
+    def _norm(self, tensor: Tensor, slot: int) -> Tensor:
+        """Square of the L2 norm of a large tensor, 0-dim; the last one is remembered: it is often asked for twice."""
+        exact = self.keys[slot] not in self.trusted
+        if self._last is not None and self._last[0] is tensor and self._last[1] == exact:
+            return self._last[2]
+        dtype = wide(tensor.device) if exact else torch.float32
+        square: Tensor = torch.linalg.vector_norm(tensor, dtype=dtype).to(wide(tensor.device)).square()
+        self._last = (tensor, exact, square)
+        return square
+
+    def _emit(self, column: str, slot: int, value: Tensor) -> None:
+        self._results.append((column, [slot], value[None]))
+
+    def _units(self, slots: list[int], alive: Tensor) -> None:
+        """Which units (k, units) passed something on: in any of the micro-batches counts."""
+        key = (tuple(slots), alive.shape)
+        known = self._alive.get(key)
+        self._alive[key] = (slots, alive if known is None else known[1] | alive)
+
+
+def _units_last(stacked: Tensor, dim: int | None) -> Tensor:
+    """(k, *shape) -> (k, rows, units)."""
+    moved = stacked.movedim((dim or 0) + 1, -1) if dim is not None else stacked
+    return moved.flatten(1, -2) if moved.dim() > 2 else moved[:, None]
+
+
+def _passing(units: Tensor) -> Tensor:
+    """Per unit, whether any row's gradient is not exactly 0: (..., rows, units) -> (..., units)."""
+    return (units.amax(-2) > 0) | (units.amin(-2) < 0)
