@@ -5,7 +5,9 @@ Every maker is a pure function of its arguments. ``network`` is the general one;
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +37,7 @@ def stations(depth: int, width: int = 64, activation: str = "two-sided") -> Cata
     return Catalogue(tuple(layers), tuple(parameters))
 
 
-def network(
+def recorded(
     name: str,
     depth: int,
     steps: int,
@@ -50,9 +52,8 @@ def network(
     activation: str = "two-sided",
     seed: int = 0,
     status: Status = Status.FINISHED,
-    sink: MemorySink | None = None,
-) -> Run:
-    """A plain net whose gradient changes by the factor ``gain`` per layer towards the input.
+) -> MemorySink:
+    """The record of a plain net whose gradient changes by the factor ``gain`` per layer towards the input.
 
     ``drift`` is the change of ln gain over the whole run, ``loss`` (steps,) its loss, ``clip`` a largest total norm,
     ``every`` the cadence of the tables by layer.
@@ -72,8 +73,9 @@ def network(
         grads = (back * ahead).astype(np.float32).astype(np.float64)
         updates = 0.05 * grads
 
-    sink = sink or MemorySink(Manifest(name))
-    sink.describe(Manifest(name, status=status, catalogue=catalogue, created="2026-01-01T00:00:00+00:00", gradscope="0.1.0"))
+    sink = MemorySink(
+        Manifest(name, status=status, catalogue=catalogue, created="2026-01-01T00:00:00+00:00", gradscope="0.1.0")
+    )
     names = tuple((layer.name, 0) for layer in trunk)
     kinks = tuple((layer.name, 0) for layer in catalogue.layers if not layer.trunk)
     rows = np.full_like(back, 128.0)
@@ -98,7 +100,20 @@ def network(
         }
         sink.append(Block("parameters", sampled, entities, columns))
     sink.append(_steps(steps, loss if loss is not None else falling(steps, draw), draw, grads, sampled, clip))
-    return sink.run()
+    return sink
+
+
+def network(name: str, depth: int, steps: int, **options: Any) -> Run:
+    """``recorded`` as a run."""
+    return recorded(name, depth, steps, **options).run()
+
+
+def changed(sink: MemorySink, change: Callable[[Block], Block], **manifest: Any) -> Run:
+    """The same record with every block changed."""
+    other = MemorySink(replace(sink.manifest, **manifest))
+    for block in (block for blocks in sink.blocks.values() for block in blocks):
+        other.append(change(replace(block, columns={k: v.copy() for k, v in block.columns.items()}, valid=dict(block.valid))))
+    return other.run()
 
 
 def _steps(steps: int, loss: Floats, draw: np.random.Generator, grads: Floats, sampled: Floats, clip: float | None) -> Block:
@@ -128,66 +143,61 @@ def falling(steps: int, draw: np.random.Generator, start: float = 2.3, end: floa
     return (end + (start - end) * np.exp(-5.0 * time)) * np.exp(0.04 * draw.standard_normal(steps))
 
 
-def plain_sigmoid(depth: int = 20, steps: int = 200, **options: object) -> Run:
+def plain_sigmoid(depth: int = 20, steps: int = 200, **options: Any) -> Run:
     """The textbook case: the gradient falls by 0.24 per layer towards the input, the loss stays at chance."""
+    return _sigmoid(depth, steps, **options).run()
+
+
+def _sigmoid(depth: int, steps: int, **options: Any) -> MemorySink:
     loss = 2.303 * np.exp(0.004 * np.random.default_rng(7).standard_normal(steps))
-    return network(f"plain-sigmoid-{depth}", depth, steps, **({"gain": 0.24, "loss": loss} | options))  # type: ignore[arg-type]
+    return recorded(f"plain-sigmoid-{depth}", depth, steps, **({"gain": 0.24, "loss": loss} | options))
 
 
-def healthy_relu(depth: int = 20, steps: int = 200, **options: object) -> Run:
+def healthy_relu(depth: int = 20, steps: int = 200, **options: Any) -> Run:
     """ReLU under He initialisation: level gradients, a loss that falls."""
-    settings: dict[str, object] = {"gain": 1.01, "activation": "one-sided", "seed": 1}
-    return network(f"relu-he-{depth}", depth, steps, **(settings | options))  # type: ignore[arg-type]
+    return network(f"relu-he-{depth}", depth, steps, **({"gain": 1.0, "activation": "one-sided", "seed": 1} | options))
 
 
 def exploding(depth: int = 20, steps: int = 200, *, breaks: int = 120) -> Run:
-    """Gradients grow by 3 a layer, the updates blow the weights up; infinite from step ``breaks``, NaN from the step after."""
-    draw = np.random.default_rng(3)
-    loss = falling(steps, draw, end=0.8)
+    """Gradients grow by 3 a layer, the updates blow the weights up.
+
+    At step ``breaks`` the first half of the layers is infinite, from the step after everything is NaN.
+    """
+    loss = falling(steps, np.random.default_rng(3), end=0.8)
     loss[breaks - 20 : breaks] *= np.geomspace(2.0, 1e6, 20)
     loss[breaks:] = np.nan
-    run = network(f"exploding-{depth}", depth, steps, gain=3.0, loss=loss, drift=0.3, seed=3)
-    sink = MemorySink(run.manifest)
-    for table in run._tables.values():
-        for block in table.blocks:  # type: ignore[attr-defined]
-            columns = {k: v.copy() for k, v in block.columns.items()}
-            for column in columns.keys() & {
-                "backward_norm",
-                "grad_norm",
-                "forward_norm",
-                "update_norm",
-                "weight_norm",
-                "total_norm",
-            }:
-                at = np.flatnonzero(block.steps == breaks)
-                half = (len(block.entities) + 1) // 2
-                columns[column][at, :half] = np.inf
-                columns[column][block.steps > breaks] = np.nan
-            sink.append(replace(block, columns=columns))
-    sink.describe(replace(run.manifest, status=Status.STOPPED, reason="GS103"))
-    return sink.run()
+
+    def overflow(block: Block) -> Block:
+        half = (len(block.entities) + 1) // 2
+        for column in block.columns.keys() & _NORMS:
+            block.columns[column][np.flatnonzero(block.steps == breaks), :half] = np.inf
+            block.columns[column][block.steps > breaks] = np.nan
+        return block
+
+    sink = recorded(f"exploding-{depth}", depth, steps, gain=3.0, loss=loss, drift=0.3, seed=3)
+    return changed(sink, overflow, status=Status.STOPPED, reason="GS103")
 
 
 def dead_signal(depth: int = 20, steps: int = 200, *, dead: int = 6, absent: int = 2) -> Run:
-    """The gradient of the first ``dead`` layers is exactly 0 from the middle of the run on, after passing through underflow;
-    of the ``absent`` layers in the middle nothing was recorded.
+    """A net whose first ``dead`` layers get no gradient at all from the middle of the run on, after underflow for a while.
+
+    Of the ``absent`` layers in the middle nothing was recorded.
     """
-    run = plain_sigmoid(depth, steps, seed=4)
-    names = [layer.name for layer in run.catalogue.layers if layer.trunk]
+    sink = _sigmoid(depth, steps, seed=4)
+    names = [layer.name for layer in sink.manifest.catalogue.layers if layer.trunk]
     first, middle = set(names[:dead]), set(names[depth // 2 : depth // 2 + absent])
-    sink = MemorySink(replace(run.manifest, name=f"dead-signal-{depth}"))
-    for table in run._tables.values():
-        for block in table.blocks:  # type: ignore[attr-defined]
-            columns, valid = {k: v.copy() for k, v in block.columns.items()}, dict(block.valid)
-            owner = [name.removesuffix(".weight").removesuffix(".bias") for name, _ in block.entities]
-            still = np.array([name in first for name in owner])
-            unseen = np.array([name in middle for name in owner])
-            for column in columns.keys() & {"backward_norm", "grad_norm", "update_norm"}:
-                columns[column][np.ix_(block.steps >= steps // 2 - steps // 10, still)] = 1e-41
-                columns[column][np.ix_(block.steps >= steps // 2, still)] = 0.0
-                valid[column] = np.broadcast_to(~unseen, columns[column].shape)
-            sink.append(replace(block, columns=columns, valid=valid))
-    return sink.run()
+
+    def fade(block: Block) -> Block:
+        owner = [name.removesuffix(".weight").removesuffix(".bias") for name, _ in block.entities]
+        still, seen = np.array([name in first for name in owner]), np.array([name not in middle for name in owner])
+        valid = dict(block.valid)
+        for column in block.columns.keys() & {"backward_norm", "grad_norm", "update_norm"}:
+            block.columns[column][np.ix_(block.steps >= steps // 2 - steps // 10, still)] = 1e-41
+            block.columns[column][np.ix_(block.steps >= steps // 2, still)] = 0.0
+            valid[column] = np.broadcast_to(seen, block.columns[column].shape)
+        return replace(block, valid=valid)
+
+    return changed(sink, fade, name=f"dead-signal-{depth}")
 
 
 def recurrent(steps: int = 200, *, timesteps: int = 40, factor: float = 0.8) -> Run:

@@ -83,8 +83,7 @@ def curves(runs: Sequence[Run], profiles: Sequence[Profile]) -> list[Curve]:
 def last_finite(profile: Profile) -> int | None:
     """The last step at which every value that is there is finite; the first step if there is none; None without a step."""
     shown = profile.measured
-    whole = np.flatnonzero(~(shown.states >= State.INF).any(axis=1))
-    return int(shown.steps[whole[-1] if whole.size else 0]) if len(shown.steps) else None
+    return int(shown.steps[shown.last_finite_row]) if len(shown.steps) else None
 
 
 def draw(axes: Axes, shelf: Shelf, chosen: Sequence[Curve], profiles: Sequence[Profile]) -> list[Line2D]:

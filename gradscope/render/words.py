@@ -45,9 +45,9 @@ def power_of_ten(exponent: int) -> str:
     return {0: "1", 1: "10"}.get(exponent, "10" + str(exponent).translate(_SUPERSCRIPT))
 
 
-def steps(span: tuple[int, int]) -> str:
-    """An inclusive range of steps: ``step 7``, ``steps 0-199``."""
-    return f"step {span[0]:,}" if span[0] == span[1] else f"steps {span[0]:,}-{span[1]:,}"
+def span(of: tuple[int, int]) -> str:
+    """An inclusive range: ``7``, ``0-199``."""
+    return f"{of[0]:,}" if of[0] == of[1] else f"{of[0]:,}-{of[1]:,}"
 
 
 def count(of: int, noun: str) -> str:

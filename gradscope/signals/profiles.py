@@ -9,7 +9,7 @@ import numpy as np
 from gradscope.record.grid import Bools, Floats, Grid, Ints
 from gradscope.record.manifest import LayerInfo
 from gradscope.record.run import Run
-from gradscope.signals.states import States, states
+from gradscope.signals.states import State, States, states
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +41,12 @@ class Profile:
         """The same without the steps at which no layer has a value: the steps that sampled this signal."""
         rows = np.flatnonzero(self.present.any(axis=1))
         return Profile(self.signal, self.steps[rows], self.layers, self.values[rows], self.present[rows], self.reference)
+
+    @property
+    def last_finite_row(self) -> int:
+        """The last row at which no layer is infinite or NaN; the first row if there is none. For a profile with a row."""
+        whole = np.flatnonzero(~(self.states >= State.INF).any(axis=1))
+        return int(whole[-1]) if whole.size else 0
 
 
 def trunk(run: Run) -> tuple[LayerInfo, ...]:

@@ -9,7 +9,7 @@ from gradscope.record.finding import Finding, Report
 from gradscope.record.run import Run
 from gradscope.render import rows, theme
 from gradscope.render.figures import heatmap, loss, profile
-from gradscope.render.words import count, evidence, fold, forward_order, plain, steps
+from gradscope.render.words import count, evidence, fold, forward_order, plain, span
 
 NAME = "overview"
 TITLE = "Overview"
@@ -79,5 +79,5 @@ def _verdict(figure: theme.Page, runs: Sequence[Run], reports: Sequence[Report])
 def _said(run: Run, finding: Finding, room: int) -> str:
     """Layers, steps and evidence of a finding, cut at ``room`` characters."""
     where = f"{fold(finding.layers, forward_order(run, finding.layers))}, " if finding.layers else ""
-    text = f"{where}{steps(finding.steps)}: {evidence(finding)}"
+    text = f"{where}steps {span(finding.steps)}: {evidence(finding)}"
     return text if len(text) <= room else f"{text[: room - 1]}…"
