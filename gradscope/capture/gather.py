@@ -31,6 +31,8 @@ class Waiting:
     """A small tensor that waits: where its norm goes, and what else is asked of it."""
 
     tensor: Tensor
+    origin: Tensor
+    """What was seen, of which ``tensor`` may be a copy."""
     version: int
     norms: list[tuple[str, int]]
     sums: bool = False
@@ -51,8 +53,12 @@ class Gather:
 
     trusted: set[Key] = field(default_factory=set)
     """Stations whose last norms lay inside float32's safe range, so that large outputs may be read in float32."""
+    learnt: set[Key] = field(default_factory=set)
+    """What ``trusted`` is to be by the values that have reached the host; the recorder says from when."""
     eager: set[Key] = field(default_factory=set)
     """Stations whose output is overwritten in place before it can be read: a copy waits instead."""
+    first: bool = False
+    """Whether this is the first sample, in which ``eager`` is found out and every output is copied."""
 
     def __post_init__(self) -> None:
         self.keys: list[Key] = []
@@ -91,8 +97,8 @@ class Gather:
         self.rows[slot] += len(rows)
         self.counts[slot] += rows.numel()
         if rows.numel() == output.numel():
-            key = self.keys[slot]
-            self._wait(Waiting(output.clone() if key in self.eager else output, output._version, [("forward", slot)], True))
+            kept = output.clone() if self.first or self.keys[slot] in self.eager else output
+            self._wait(Waiting(kept, output, output._version, [("forward", slot)], True))
             return
         values = rows.to(wide(rows.device))
         self._emit("forward", slot, self._norm(output, slot))
@@ -110,14 +116,14 @@ class Gather:
             self._by_slope.add(slot)
         if activation.overwrites:
             inputs = inputs.clone()
-        self._wait(Waiting(inputs, inputs._version, [], dim=dim, activation=activation, slot=slot))
+        self._wait(Waiting(inputs, inputs, inputs._version, [], dim=dim, activation=activation, slot=slot))
 
     def gradient(self, slot: int, gradient: Tensor, dim: int | None) -> None:
         """The gradient that reached a station's output; with ``dim``, also which units passed any of it on."""
         gradient = gradient.detach()
         self.device = gradient.device
         if gradient.numel() <= LIMIT:
-            self._wait(Waiting(gradient, gradient._version, [("backward", slot)], dim=dim, slot=slot))
+            self._wait(Waiting(gradient, gradient, gradient._version, [("backward", slot)], dim=dim, slot=slot))
             return
         self._emit("backward", slot, self._norm(gradient, slot))
         if dim is not None:
@@ -127,7 +133,7 @@ class Gather:
         """The gradient that a station's module itself sends to its input."""
         gradient = gradient.detach()
         if gradient.numel() <= LIMIT:
-            self._wait(Waiting(gradient, gradient._version, [("backward_in", slot)]))
+            self._wait(Waiting(gradient, gradient, gradient._version, [("backward_in", slot)]))
         else:
             self._emit("backward_in", slot, self._norm(gradient, slot))
 
@@ -136,9 +142,10 @@ class Gather:
         waiting, self._waiting, self._size = self._waiting, {}, 0
         groups: dict[Hashable, list[Waiting]] = {}
         for w in waiting.values():
-            if w.tensor._version != w.version:  # overwritten before it was read: absent now, copied from now on
+            if w.origin._version != w.version:  # overwritten before it was read: copied from now on
                 self.eager.update(self.keys[slot] for _, slot in w.norms)
-                continue
+                if w.tensor is w.origin:
+                    continue
             columns = tuple(column for column, _ in w.norms)
             groups.setdefault((w.tensor.shape, w.tensor.dtype, w.sums, w.dim, w.activation, columns), []).append(w)
         for group in groups.values():
@@ -229,9 +236,9 @@ class Gather:
             if key in self.trusted:
                 ok[slot] = safe[slot]
             if not safe[slot]:
-                self.trusted.discard(key)
-            elif direction == "backward":
-                self.trusted.add(key)
+                self.learnt.discard(key)
+            elif direction == "forward":  # comes first; the backward norm may take it back
+                self.learnt.add(key)
         return ok
 
     # ---- inside

@@ -7,7 +7,7 @@ the sum over all consumers, costs a third of a full backward hook, and in-place 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -40,6 +40,7 @@ class Layers:
         }
         self.infos: dict[str, LayerInfo] = {}
         self.trusted: set[Key] = set()
+        self.learnt: set[Key] = set()
         self.eager: set[Key] = set()
         self._functional: dict[Key, Activation] = {}
         self._handles: list[Any] = []
@@ -65,9 +66,14 @@ class Layers:
             handle.remove()
         self._handles = []
 
+    def adopt(self, trusted: Iterable[Key]) -> None:
+        """Reads the large outputs of these stations in float32 from now on; no earlier value may still be on the device."""
+        self.trusted.clear()
+        self.trusted.update(trusted)
+
     def clear(self) -> None:
         """Lets go of everything that a step left: tallies, nodes, tensors."""
-        self.gather = Gather(self.trusted, self.eager)
+        self.gather = Gather(self.trusted, self.learnt, self.eager, first=not self._discovered)
         self.output = OutputTally()
         self.replays: list[Replay] = []
         self._through_time = False

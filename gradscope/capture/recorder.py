@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from gradscope.capture.buffer import Buffer, Pending, merged
-from gradscope.capture.cadence import GRADIENTS, LAYERS, NOTHING, PARAMETERS, TIMESTEPS, Cadence, Plan
+from gradscope.capture.cadence import GRADIENTS, LAYERS, NOTHING, PARAMETERS, TIMESTEPS, Cadence, Fixed, Plan
 from gradscope.capture.distributed import Processes
 from gradscope.capture.guard import Hook
 from gradscope.capture.layers import Layers
@@ -105,8 +105,15 @@ class Recorder:
         ahead = now - self._last_step
         self._last_step = now
         self.step_index += 1
-        if now - self._last_flush + min(ahead, FLUSH_SECONDS) > FLUSH_SECONDS or self.buffer.size > BUFFER_VALUES:
+        fixed = isinstance(self.cadence, Fixed)
+        due = now - self._last_flush + min(ahead, FLUSH_SECONDS) > FLUSH_SECONDS or self.buffer.size > BUFFER_VALUES
+        learning = _is_learning_step(self.step_index) if fixed else due
+        if due or learning:
             self.flush()
+        if learning:
+            self.parameters.adopt()
+            if self.layers is not None:
+                self.layers.adopt(self.layers.learnt)
         if not self._broken:
             self._arm()
 
@@ -119,12 +126,12 @@ class Recorder:
 
     def state_dict(self) -> dict[str, Any]:
         """What a record that goes on elsewhere needs, after ``flush``: tensors, numbers, strings and containers of them."""
-        trusted = sorted(self.layers.trusted) if self.layers else []
         return {
             "step": self.step_index,
             "wall_seconds": time.perf_counter() - self._began,
             "parameters": self.parameters.state_dict(),
-            "trusted": trusted,
+            "trusted": sorted(self.layers.trusted) if self.layers else [],
+            "learnt": sorted(self.layers.learnt) if self.layers else [],
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -133,7 +140,8 @@ class Recorder:
         self._before = state["wall_seconds"]
         self.parameters.load_state_dict(state["parameters"])
         if self.layers is not None:
-            self.layers.trusted = {(name, call) for name, call in state["trusted"]}
+            self.layers.adopt((name, call) for name, call in state["trusted"])
+            self.layers.learnt.update((name, call) for name, call in state["learnt"])
 
     def catalogue(self) -> Catalogue:
         layers = sorted(self.layers.infos.values(), key=lambda i: i.order) if self.layers else []
@@ -372,6 +380,13 @@ class Recorder:
 
 _NORMS = {"grad_norm": "gradient", "clipped_norm": "gradient", "weight_norm": "weight", "update_norm": "update"}
 _KINDS = (GRADIENTS, PARAMETERS, LAYERS, TIMESTEPS)
+
+
+def _is_learning_step(step: int) -> bool:
+    """When what was learnt of magnitudes is adopted under a fixed cadence: 1, 2, 4 ... 64 and every 64 after. There the step
+    alone, never the clock, decides how a value is read, so that two runs record the same bits.
+    """
+    return step % 64 == 0 or (step < 64 and step & (step - 1) == 0)
 
 
 def _bits(plan: Plan) -> int:

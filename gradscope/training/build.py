@@ -74,7 +74,8 @@ def loss_function(name: str, outputs: int) -> Loss:
     if name == "cross_entropy":
         return F.cross_entropy
     of = F.mse_loss if name == "mse" else F.binary_cross_entropy_with_logits
-    return lambda y, classes: of(y.float(), F.one_hot(classes, outputs).float())
+    # under autocast torch computes both in float32, whatever the outputs are
+    return lambda y, classes: of(y, F.one_hot(classes, outputs).to(y.dtype))
 
 
 def optimizer_of(options: Optimizer, model: nn.Module) -> torch.optim.Optimizer:
