@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -44,12 +45,13 @@ def check(
     from gradscope.detect.engine import Settings
     from gradscope.detect.engine import check as judge
     from gradscope.record.reader import load_run
+    from gradscope.render.terminal import PLAIN, Terminal
 
     writer = FORMATS.load(format)
     folder = find_run(run, runs_dir)
     recorded = load_run(folder)
     report = judge(recorded, Settings(select=tuple(select or ()), ignore=tuple(ignore or ())))
-    deliver(writer.write(report, recorded), output)
+    deliver(writer.write(report, recorded, terminal=PLAIN if output else Terminal.of(sys.stdout)), output)
     if format == "text":
         next_command("plot", folder)
     gate(report, fail_on)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from gradscope.record.grid import Floats
+from gradscope.render.strip import strip
+from gradscope.render.terminal import Terminal
+from gradscope.render.words import number
 from gradscope.signals.profiles import Profile, depth_profile
 
 if TYPE_CHECKING:
@@ -23,23 +22,20 @@ PERIOD = 0.25
 """Seconds between two looks, at least."""
 SHARE = 0.02
 """Share of the training's time that looking may take: a look that costs more comes less often."""
-LEVELS = "▁▂▃▄▅▆▇█"
-DECADES = 3.0
-"""Powers of ten that the strip spans at least: a level profile is to look level."""
-WIDEST = 64
 
 
 @contextmanager
 def live_view(name: str, *, quiet: bool) -> Iterator[Watcher | None]:
     """A watcher for ``train`` while the block lasts; None where nobody is looking: no terminal, in CI, or ``quiet``."""
-    if quiet or not sys.stderr.isatty() or os.environ.get("CI") or os.environ.get("TERM") == "dumb":
+    terminal = Terminal.of(sys.stderr)
+    if quiet or not terminal.interactive:
         yield None
         return
     from rich.console import Console
     from rich.live import Live
 
     with Live(console=Console(stderr=True), auto_refresh=False, transient=True) as live:
-        view = LiveView(name)
+        view = LiveView(name, terminal)
 
         def look(progress: Progress) -> None:
             if view.due(progress):
@@ -52,8 +48,8 @@ def live_view(name: str, *, quiet: bool) -> Iterator[Watcher | None]:
 class LiveView:
     """Draws a training's progress; keeps the pace that ``PERIOD`` and ``SHARE`` allow."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, terminal: Terminal) -> None:
+        self.name, self.terminal = name, terminal
         self.began = self.begun_look = time.monotonic()
         self.next_look = 0.0
         self.first_step: int | None = None
@@ -87,35 +83,17 @@ class LiveView:
             cells += [f"{taken / seconds:,.3g} steps/s", f"{duration((progress.steps - done) * seconds / taken)} left"]
         head = Table.grid(padding=(0, 2))
         head.add_row(*cells)
-        return Group(head, Text(strip(depth_profile(progress.scope.run))))
+        return Group(head, Text(gradient(depth_profile(progress.scope.run), self.terminal)))
 
 
-def strip(profile: Profile) -> str:
-    """The last measured gradient by layer, from input to output, one sign per layer or group of layers.
-
-    Heights are powers of ten. ``0`` is exactly zero, ``!`` not finite; of a group the smallest is shown, or what is wrong.
-    """
-    measured = profile.measured
-    if not len(measured.steps):
+def gradient(profile: Profile, terminal: Terminal) -> str:
+    """The last measured gradient by layer, from input to output, on one line; nothing where there is none."""
+    shown = profile.measured
+    if shown.empty:
         return ""
-    values = measured.values[-1][measured.present[-1]]
-    groups = np.array_split(values, min(len(values), WIDEST))
-    finite = values[np.isfinite(values) & (values > 0)]
-    if not finite.size:
-        return f"gradient  input {''.join(_sign(g, 0.0, 1.0) for g in groups)} output"
-    top, bottom = float(np.log10(finite.max())), float(np.log10(finite.min()))
-    low = min(bottom, top - DECADES)
-    signs = "".join(_sign(group, low, top) for group in groups)
-    return f"gradient  input {signs} output  {finite.min():.1e} to {finite.max():.1e}"
-
-
-def _sign(group: Floats, low: float, high: float) -> str:
-    if not np.isfinite(group).all():
-        return "!"
-    if not group.all():
-        return "0"
-    height = (float(np.log10(group.min())) - low) / (high - low)
-    return LEVELS[min(int(height * len(LEVELS)), len(LEVELS) - 1)]
+    line = strip(shown.values[-1], shown.states[-1], max(terminal.width - 50, 16), ascii_only=not terminal.unicode)
+    ends = f"{number(line.low)} to {number(line.high)}" if line.low is not None and line.high is not None else "nothing finite"
+    return f"gradient  input {line.text} output  {ends}"
 
 
 def duration(seconds: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import secrets
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -61,6 +62,7 @@ def run(
     from gradscope.cli.live import live_view
     from gradscope.detect.engine import Settings, check
     from gradscope.record.manifest import Status
+    from gradscope.render.terminal import Terminal
     from gradscope.training.loop import train
 
     folder = out or runs_dir / _folder_name(loaded.name)
@@ -72,7 +74,7 @@ def run(
             progress=watcher,
         )
     report = check(recorded, Settings(ignore=loaded.detect.ignore))
-    deliver(writer.write(report, recorded), None)
+    deliver(writer.write(report, recorded, terminal=Terminal.of(sys.stdout)), None)
     if not quiet:
         note(f"run folder: {folder}")
         next_command("plot", folder)
