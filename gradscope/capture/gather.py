@@ -26,7 +26,7 @@ WAITING_LIMIT = 4_194_304
 """Entries that may wait to be read together: what watching adds to the memory of a step at most."""
 
 
-@dataclass
+@dataclass(slots=True)
 class Waiting:
     """A small tensor that waits: where its norm goes, and what else is asked of it."""
 
@@ -120,7 +120,8 @@ class Gather:
 
     def gradient(self, slot: int, gradient: Tensor, dim: int | None) -> None:
         """The gradient that reached a station's output; with ``dim``, also which units passed any of it on."""
-        gradient = gradient.detach()
+        if gradient.requires_grad:  # create_graph
+            gradient = gradient.detach()
         self.device = gradient.device
         if gradient.numel() <= LIMIT:
             self._wait(Waiting(gradient, gradient, gradient._version, [("backward", slot)], dim=dim, slot=slot))
@@ -131,7 +132,8 @@ class Gather:
 
     def input_gradient(self, slot: int, gradient: Tensor) -> None:
         """The gradient that a station's module itself sends to its input."""
-        gradient = gradient.detach()
+        if gradient.requires_grad:
+            gradient = gradient.detach()
         if gradient.numel() <= LIMIT:
             self._wait(Waiting(gradient, gradient, gradient._version, [("backward_in", slot)]))
         else:

@@ -7,18 +7,19 @@ the sum over all consumers, costs a third of a full backward hook, and in-place 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from gradscope.capture import activations
 from gradscope.capture.activations import Activation, examine
 from gradscope.capture.gather import Gather, Key
-from gradscope.capture.graph import Graph, Node, input_edge, tensors_in
+from gradscope.capture.graph import Graph, Node, tensors_in
 from gradscope.capture.guard import Guard, unguarded
 from gradscope.capture.output import OutputTally
+from gradscope.capture.station import Station, in_backward
 from gradscope.capture.through_time import Replay
 from gradscope.capture.units import unit_dim
 from gradscope.record.manifest import LayerInfo
@@ -43,8 +44,9 @@ class Layers:
         self.learnt: set[Key] = set()
         self.eager: set[Key] = set()
         self._functional: dict[Key, Activation] = {}
+        self._stations: dict[str, Station] = {}
         self._handles: list[Any] = []
-        self._discovered = False
+        self.discovered = False
         self.clear()
 
     # ---- the life of a sampled step
@@ -57,9 +59,10 @@ class Layers:
             self.model.register_forward_hook(self.guard(self._end)),
         ]
         for name, module in self.watched.items():
-            if name in self.activations:
-                self._handles.append(module.register_forward_pre_hook(self.guard(self._before_activation(name))))
-            self._handles.append(module.register_forward_hook(self.guard(self._after(name))))
+            station = self._stations.get(name)
+            if station is None:
+                station = self._stations[name] = Station(self, name, module, self.activations.get(name))
+            self._handles += station.attach()
 
     def detach(self) -> None:
         for handle in self._handles:
@@ -73,17 +76,16 @@ class Layers:
 
     def clear(self) -> None:
         """Lets go of everything that a step left: tallies, nodes, tensors."""
-        self.gather = Gather(self.trusted, self.learnt, self.eager, first=not self._discovered)
+        self.gather = Gather(self.trusted, self.learnt, self.eager, first=not self.discovered)
         self.output = OutputTally()
         self.replays: list[Replay] = []
         self._through_time = False
         self._new_forward()
-        self._quiet: dict[str, int] = {}
 
     def _new_forward(self) -> None:
-        self._calls: dict[str, int] = {}
-        self._nodes: dict[Node, Key] = {}
-        self._aliases: dict[Node, list[str]] = {}
+        self.calls: dict[str, int] = {}
+        self.nodes: dict[Node, Key] = {}
+        self.aliases: dict[Node, list[str]] = {}
 
     def end_of_backward(self) -> None:
         """A later call of a module belongs to another micro-batch, also where the root module is never called."""
@@ -92,24 +94,24 @@ class Layers:
 
     def rediscover_if_changed(self) -> None:
         """Watches everything again at the next sample when a station kept silent: the model takes another path."""
-        if self._discovered and {name for name, _ in self.gather.keys} != set(self.watched):
-            self._discovered = False
+        if self.discovered and {name for name, _ in self.gather.keys} != set(self.watched):
+            self.discovered = False
             self.watched = {n: m for n, m in self.modules.items() if n in self.activations or any(True for _ in m.parameters())}
 
     # ---- hooks
 
     def _begin(self, _module: nn.Module, _args: object) -> None:
-        if not _in_backward():
+        if not in_backward():
             self._new_forward()
 
     def _end(self, _module: nn.Module, _args: object, output: object) -> None:
-        if not torch.is_grad_enabled() or not self.model.training or _in_backward():
+        if not torch.is_grad_enabled() or not self.model.training or in_backward():
             return
         self.gather.settle()
         roots = [t for t in tensors_in(output) if t.grad_fn is not None]
         if not roots:
             return
-        if not self._discovered:
+        if not self.discovered:
             self._discover([t.grad_fn for t in roots])
         elif self._functional:
             self._read_functional(Graph([t.grad_fn for t in roots]))
@@ -117,96 +119,29 @@ class Layers:
         if main is not None:
             self.output.see(main, self.guard)
 
-    def _before_activation(self, name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
-        activation = self.activations[name]
-
-        def hook(module: nn.Module, args: tuple[Any, ...]) -> None:
-            if args and isinstance(args[0], Tensor) and self._counts(args[0]):
-                dim = unit_dim(module, args[0])
-                slot = self.gather.slot((name, self._calls.get(name, 0)), args[0].shape[dim])
-                self.gather.activation(slot, activation, args[0], dim)
-
-        return hook
-
-    def _counts(self, tensor: Tensor) -> bool:
-        return (
-            tensor.is_floating_point()
-            and tensor.numel() > 0
-            and tensor.requires_grad
-            and torch.is_grad_enabled()
-            and self.model.training
-            and not _in_backward()
-        )
-
-    def _after(self, name: str) -> Callable[[nn.Module, tuple[Any, ...], object], None]:
-        def hook(module: nn.Module, args: tuple[Any, ...], output: object) -> None:
-            if not self.model.training:
-                return
-            if not torch.is_grad_enabled():
-                self._quiet[name] = self._quiet.get(name, 0) + 1  # a reentrant checkpoint runs it again in backward
-                return
-            if _in_backward():
-                if not self._quiet.get(name):
-                    return  # a checkpoint's second run of what was seen
-                self._quiet[name] -= 1
-            tensor = next((t for t in tensors_in(output) if t.is_floating_point()), None)
-            if tensor is None or tensor.grad_fn is None or not tensor.numel():
-                return
-            self._see(name, module, args, output, tensor)
-
-        return hook
-
-    def _see(self, name: str, module: nn.Module, args: tuple[Any, ...], output: object, tensor: Tensor) -> None:
-        node = tensor.grad_fn
-        if node in self._nodes:  # a container's output is its last member's
-            self._aliases.setdefault(node, []).append(name)
-            return
-        key = (name, self._calls.get(name, 0))
-        self._calls[name] = key[1] + 1
-        self._nodes[node] = key
-        gather, units = self.gather, unit_dim(module, tensor)
-        slot = gather.slot(key, tensor.shape[units])
-        gather.output(slot, tensor)
-        owns_matrix = any(p.dim() >= 2 for p in module._parameters.values() if p is not None)
-        dim = units if owns_matrix and not isinstance(module, nn.RNNBase) else None
-        number = tensor.output_nr
-
-        def before(gradients: Sequence[Tensor | None]) -> None:
-            if not self._discovered:  # the root module was never called; no node in this closure: it would own itself
-                self._discover([n for n, k in self._nodes.items() if k == key])
-            if (gradient := gradients[number]) is not None:
-                gather.gradient(slot, gradient, dim)
-
-        assert node is not None
-        node.register_prehook(self.guard(before))
-        edge = input_edge(node, [a for a in args if isinstance(a, Tensor)])
-        if edge is not None:
-
-            def after(produced: Sequence[Tensor | None], _: object) -> None:
-                if (gradient := produced[edge]) is not None:
-                    gather.input_gradient(slot, gradient)
-
-            node.register_hook(self.guard(after))
-        if self._through_time and isinstance(module, nn.RNNBase) and key[1] == 0:
-            replay = Replay.begin(name, module, args, output, self.guard)
-            if replay is not None:
-                self.replays.append(replay)
+    def see_recurrent(self, name: str, module: nn.RNNBase, args: tuple[Any, ...], output: object) -> None:
+        if self._through_time and (replay := Replay.begin(name, module, args, output, self.guard)) is not None:
+            self.replays.append(replay)
 
     # ---- finding out what there is
 
+    def discover_from(self, key: Key) -> None:
+        """Where the root module is never called: what lies behind the first station that a gradient reaches."""
+        self._discover([node for node, k in self.nodes.items() if k == key])
+
     def _discover(self, roots: Sequence[Node]) -> None:
-        self._discovered = True
+        self.discovered = True
         graph = Graph(roots)
         by_matrix: dict[Node, str] = {}
-        for node, (name, _) in self._nodes.items():
-            for candidate in (name, *self._aliases.get(node, ())):
+        for node, (name, _) in self.nodes.items():
+            for candidate in (name, *self.aliases.get(node, ())):
                 if _holds_matrix(self.modules[candidate]):
                     by_matrix[node] = candidate
                     break
         trunk = graph.trunk(by_matrix)
         self._find_functional(graph)
-        on_trunk = {self._nodes[node][0]: by_matrix[node] for node in by_matrix if node in trunk}
-        stations = dict.fromkeys(n for n, _ in self._nodes.values() if n in on_trunk or self._is_leaf_station(n))
+        on_trunk = {self.nodes[node][0]: by_matrix[node] for node in by_matrix if node in trunk}
+        stations = dict.fromkeys(n for n, _ in self.nodes.values() if n in on_trunk or self._is_leaf_station(n))
         functional = {name: a for (name, _), a in self._functional.items()}
         for name in stations:
             module = self.modules[name]
@@ -237,7 +172,7 @@ class Layers:
     def _read_functional(self, graph: Graph, *, learn: bool = False) -> None:
         for node in graph.nodes:
             module = activations.FUNCTIONAL.get(type(node).__name__)
-            if module is None or node in self._nodes:
+            if module is None or node in self.nodes:
                 continue
             if any("Mul" in type(c).__name__ for c in graph.consumers[node]):
                 continue  # a gate: closed is not dead
@@ -256,15 +191,11 @@ class Layers:
         for _ in range(4):
             producer = next((p for p, _ in node.next_functions if p is not None and not hasattr(p, "variable")), None)
             if producer is None or any(part in type(producer).__name__ for part in ("Add", "Mul", "mm", "Cat")):
-                return self._nodes.get(producer)
-            if producer in self._nodes:
-                return self._nodes[producer]
+                return self.nodes.get(producer)
+            if producer in self.nodes:
+                return self.nodes[producer]
             node = producer
         return None
-
-
-def _in_backward() -> bool:
-    return bool(torch._C._current_graph_task_id() != -1)
 
 
 def _holds_matrix(module: nn.Module) -> bool:

@@ -1,0 +1,125 @@
+"""One station: the hooks on one module, made once and reused at every sampled step.
+
+Objects that live through a whole step are what Python's garbage collector scans; a recorder that makes a few dozen a
+module and step can cost more in collections than in statistics. So a station's hooks, and those of each of its calls, are
+made when they are first needed, and only what differs from step to step is written into them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from gradscope.capture.activations import Activation
+from gradscope.capture.gather import Key
+from gradscope.capture.graph import Node, input_edge, tensors_in
+from gradscope.capture.units import unit_dim
+
+if TYPE_CHECKING:
+    from gradscope.capture.layers import Layers
+
+
+class Station:
+    """A module that is watched; ``before`` and ``after`` are its forward pre-hook and forward hook, guarded."""
+
+    def __init__(self, layers: Layers, name: str, module: nn.Module, activation: Activation | None) -> None:
+        self.layers = layers
+        self.name = name
+        self.module = module
+        self.activation = activation
+        # units whose gradient is asked for: of a matrix's output, where a gradient of 0 means that the unit is blocked
+        owns_matrix = any(p.dim() >= 2 for p in module._parameters.values() if p is not None)
+        self.by_unit = owns_matrix and not isinstance(module, nn.RNNBase)
+        self.recurrent = isinstance(module, nn.RNNBase)
+        self.before = layers.guard(self._before)
+        self.after = layers.guard(self._after)
+        self._calls: list[_Call] = []
+        self._quiet = 0
+        """Calls without gradient that a reentrant checkpoint will run again in backward."""
+
+    def attach(self) -> list[Any]:
+        handles = [self.module.register_forward_hook(self.after)]
+        if self.activation is not None:
+            handles.append(self.module.register_forward_pre_hook(self.before))
+        return handles
+
+    def _before(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+        """An activation's inputs, before one that works in place takes them away."""
+        inputs = args[0] if args else None
+        if not isinstance(inputs, Tensor) or not inputs.requires_grad or not inputs.is_floating_point() or not inputs.numel():
+            return
+        if not torch.is_grad_enabled() or not self.layers.model.training or in_backward() or self.activation is None:
+            return
+        dim = unit_dim(module, inputs)
+        slot = self.layers.gather.slot((self.name, self.layers.calls.get(self.name, 0)), inputs.shape[dim])
+        self.layers.gather.activation(slot, self.activation, inputs, dim)
+
+    def _after(self, module: nn.Module, args: tuple[Any, ...], output: object) -> None:
+        layers = self.layers
+        if not layers.model.training:
+            return
+        if not torch.is_grad_enabled():
+            self._quiet += 1
+            return
+        if in_backward():
+            if not self._quiet:
+                return  # a checkpoint's second run of what was seen
+            self._quiet -= 1
+        tensor = output if isinstance(output, Tensor) else next((t for t in tensors_in(output) if t.is_floating_point()), None)
+        if tensor is None or (node := tensor.grad_fn) is None or not tensor.is_floating_point() or not tensor.numel():
+            return
+        if node in layers.nodes:  # a container's output is its last member's
+            layers.aliases.setdefault(node, []).append(self.name)
+            return
+        number = layers.calls.get(self.name, 0)
+        layers.calls[self.name] = number + 1
+        if number == len(self._calls):
+            self._calls.append(_Call(self, (self.name, number)))
+        self._calls[number].see(node, tensor, args)
+        if self.recurrent and number == 0:
+            layers.see_recurrent(self.name, cast(nn.RNNBase, module), args, output)
+
+
+class _Call:
+    """One call of a station within a forward pass: ``before`` sees the gradient of its output, ``after`` of its input."""
+
+    def __init__(self, station: Station, key: Key) -> None:
+        self.station = station
+        self.layers = station.layers
+        self.key = key
+        self.before = self.layers.guard(self._before)
+        self.after = self.layers.guard(self._after)
+        self.slot = self.number = 0
+        self.dim: int | None = None
+        self.edge: int | None = None
+        self._edge_of: type | None = None
+
+    def see(self, node: Node, tensor: Tensor, args: tuple[Any, ...]) -> None:
+        layers, units = self.layers, unit_dim(self.station.module, tensor)
+        layers.nodes[node] = self.key
+        self.slot = layers.gather.slot(self.key, tensor.shape[units])
+        self.number = tensor.output_nr
+        self.dim = units if self.station.by_unit else None
+        layers.gather.output(self.slot, tensor)
+        node.register_prehook(self.before)
+        if self.edge is None or self._edge_of is not type(node):  # a module that is one node has its input at one place
+            self.edge, self._edge_of = input_edge(node, [a for a in args if isinstance(a, Tensor)]), type(node)
+        if self.edge is not None:
+            node.register_hook(self.after)
+
+    def _before(self, gradients: Sequence[Tensor | None]) -> None:
+        if not self.layers.discovered:  # the root module was never called
+            self.layers.discover_from(self.key)
+        if (gradient := gradients[self.number]) is not None:
+            self.layers.gather.gradient(self.slot, gradient, self.dim)
+
+    def _after(self, produced: Sequence[Tensor | None], _: object) -> None:
+        if self.edge is not None and (gradient := produced[self.edge]) is not None:
+            self.layers.gather.input_gradient(self.slot, gradient)
+
+
+def in_backward() -> bool:
+    return bool(torch._C._current_graph_task_id() != -1)
