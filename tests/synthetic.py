@@ -19,6 +19,7 @@ from gradscope.record.run import Run
 from gradscope.record.sink import MemorySink
 
 Floats = NDArray[np.float64]
+_NORMS = {"backward_norm", "grad_norm", "forward_norm", "update_norm", "weight_norm", "total_norm"}
 
 
 def stations(depth: int, width: int = 64, activation: str = "two-sided") -> Catalogue:
@@ -111,7 +112,7 @@ def network(name: str, depth: int, steps: int, **options: Any) -> Run:
 def changed(sink: MemorySink, change: Callable[[Block], Block], **manifest: Any) -> Run:
     """The same record with every block changed."""
     other = MemorySink(replace(sink.manifest, **manifest))
-    for block in (block for blocks in sink.blocks.values() for block in blocks):
+    for block in sink.blocks:
         other.append(change(replace(block, columns={k: v.copy() for k, v in block.columns.items()}, valid=dict(block.valid))))
     return other.run()
 
