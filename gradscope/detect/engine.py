@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 
 from gradscope.detect.case import Case
+from gradscope.detect.rule import Rule
 from gradscope.errors import UsageError, did_you_mean
 from gradscope.plugins import Registry
 from gradscope.record.finding import Finding, Report
@@ -16,7 +18,7 @@ RULES = Registry("gradscope.detect.rules", noun="rule")
 
 @dataclass(frozen=True)
 class Settings:
-    """Which rules are judged, by name or code: all of them, or those in ``select``, without those in ``ignore``."""
+    """Which rules may speak, by name or code: all of them, or those in ``select``, without those in ``ignore``."""
 
     select: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
@@ -29,9 +31,10 @@ class Settings:
 def check(run: Run, settings: Settings = Settings()) -> Report:
     """The verdict on a run, live or loaded: deterministic, and a function of what was recorded alone.
 
-    Raises ``UsageError`` where the settings name a rule that does not exist.
+    Every rule is judged, since one may explain another; ``settings`` choose what is reported. Raises ``UsageError`` where
+    they name a rule that does not exist.
     """
-    rules = {name: RULES[name] for name in RULES}
+    rules = ordered()
     known = [*rules, *(rule.CODE for rule in rules.values())]
     for name in (*settings.select, *settings.ignore):
         if name not in known:
@@ -40,11 +43,18 @@ def check(run: Run, settings: Settings = Settings()) -> Report:
     if not steps:
         return Report(run.name, 0)
     case = Case(run)
-    found: list[Finding] = []
     for name, rule in rules.items():
-        if settings.wants(name, rule.CODE):
-            found += rule.check(case)
-    return Report(run.name, steps, tuple(ranked(found)))
+        case.found[name] = tuple(rule.check(case))
+    said = [f for name, rule in rules.items() if settings.wants(name, rule.CODE) for f in case.found[name]]
+    return Report(run.name, steps, tuple(ranked(said)))
+
+
+def ordered() -> dict[str, Rule]:
+    """All rules by name, each after those whose findings it reads; otherwise by code."""
+    rules: dict[str, Rule] = {name: RULES[name] for name in RULES}
+    by_code = sorted(rules, key=lambda name: (rules[name].CODE, name))
+    order = TopologicalSorter({name: [n for n in getattr(rules[name], "AFTER", ()) if n in rules] for name in by_code})
+    return {name: rules[name] for name in order.static_order()}
 
 
 def ranked(findings: Sequence[Finding]) -> list[Finding]:

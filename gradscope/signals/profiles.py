@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,15 +55,35 @@ def trunk(run: Run) -> tuple[LayerInfo, ...]:
     return tuple(layer for layer in run.catalogue.layers if layer.trunk)
 
 
-def depth_profile(run: Run, column: str = "backward_norm", *, call: int = 0) -> Profile:
-    """A column of the table ``layers`` along the trunk, at one call within the forward pass.
+def depth_profile(run: Run, column: str = "backward_norm", *, call: int | None = None) -> Profile:
+    """A column of the table ``layers`` along the trunk, at one call within the forward pass, by default each step's last:
+    of a cell that is called once a time step that is the one nearest to the loss.
 
     With ``backward_norm`` this is the back-propagated gradient by depth (Frobenius over the batch), with ``forward_norm``
     the signal. Rows are all steps of the table, so that profiles of one run can be divided row by row. Raises ``KeyError``
     for a column that the table does not have.
     """
-    grid = run.grid("layers", column).only((layer.name, call) for layer in trunk(run))
+    grid = run.grid("layers", column)
+    if call is None:
+        return _last_calls(grid, [layer.name for layer in trunk(run)])
+    grid = grid.only((layer.name, call) for layer in trunk(run))
     return Profile(column, grid.steps, grid.names, grid.values, grid.present)
+
+
+def _last_calls(grid: Grid, names: Sequence[str]) -> Profile:
+    calls: dict[str, list[int]] = {}
+    for i, (name, _) in enumerate(grid.entities):
+        calls.setdefault(name, []).append(i)
+    layers = tuple(name for name in names if name in calls)
+    if all(len(calls[name]) == 1 for name in layers):
+        alone = grid.only((name, 0) for name in layers)
+        return Profile(grid.column, grid.steps, alone.names, alone.values, alone.present)
+    values, present = np.full((len(grid.steps), len(layers)), np.nan), np.zeros((len(grid.steps), len(layers)), bool)
+    for j, name in enumerate(layers):
+        for i in calls[name]:  # ascending: a later call takes the place of an earlier one
+            values[:, j] = np.where(grid.present[:, i], grid.values[:, i], values[:, j])
+            present[:, j] |= grid.present[:, i]
+    return Profile(grid.column, grid.steps, layers, values, present)
 
 
 def parameter_profile(run: Run, column: str = "grad_norm", *, matrices: bool = True) -> Profile:

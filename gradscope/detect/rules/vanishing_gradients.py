@@ -1,0 +1,225 @@
+"""The gradient that reaches the early layers, or the early time steps, is a vanishing part of that at the output.
+
+## What it detects
+
+- **Across depth.** At each station (every layer of a plain net, the stream of a residual one) the norm of the
+  back-propagated gradient is divided by that at the last hidden station. The rule holds where, in half of the recorded
+  steps, some station is under the threshold and under what chance makes of a level gradient at this width, and the run has
+  not learned. This sees *flat* vanishing too, where the signal dies with the gradient and all weight gradients look alike.
+- **Through time.** The gradient of the last time step's output with respect to the state at each time step, against that at
+  the last, where the run learned next to nothing. Where the loss reads every time step, and so reaches each directly, the
+  run must have learned nothing at all.
+- **By underflow.** The gradient at a hidden station is exactly 0 although that at the output is not, and no rectifier is
+  blocked: the product fell below the smallest number of the format.
+
+## Why it is bad
+
+Early layers receive next to no gradient and stay as they were drawn. The layers above learn on top of random features, or,
+where the signal dies as well, learn nothing. More training does not help: the product of the layers' gains is exponential
+in depth.
+
+## Known false alarms
+
+Ordinary recurrent cells forget over tens of time steps. A task that needs no long memory and is limited by noise can look
+like one that needs it; what the run achieved is the only thing that tells them apart.
+
+## What to do
+
+- Draw the weights at the gain where gradients are level: `model.init.gain=critical`, or He initialisation for ReLU.
+- Use an activation whose slope is near 1 where signals live: ReLU, GELU or tanh in place of the sigmoid.
+- Add residual connections, or a normalisation layer before each activation.
+- In a recurrent net: an LSTM with a forget-gate bias of 1 or more, a GRU with a high update-gate bias, an orthogonal
+  recurrent matrix.
+
+## References
+
+- Hochreiter 1991; Bengio, Simard & Frasconi 1994: learning long-term dependencies is difficult.
+- Glorot & Bengio 2010; He et al. 2015: initialisation of deep nets.
+- Pascanu, Mikolov & Bengio 2013: the gradient through time, eq. 5.
+- Hanin & Nica 2020: the spread of gradients at finite width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from gradscope.detect.case import Case
+from gradscope.detect.rule import Threshold, confidence
+from gradscope.record.finding import Finding, Severity
+from gradscope.record.grid import Floats
+from gradscope.signals.profiles import Profile
+from gradscope.signals.ratios import backward_ratio, hidden_backward_ratio, noise_floor
+from gradscope.signals.through_time import TimeProfile, reads_every_step, time_ratio
+
+CODE = "GS101"
+NAME = "vanishing-gradients"
+SEVERITY = Severity.ERROR
+AFTER = ("dead-units", "saturated-activations")
+EXAMPLE = "plain-sigmoid"
+
+RATIO = Threshold(
+    "ratio",
+    1e-2,
+    "of the gradient at the last hidden station (across depth), at the last time step (through time)",
+    "a layer that receives a hundredth of the gradient moves a hundred times slower under gradient descent. In the zoo sick "
+    "runs read 2e-5 at the most and healthy ones 0.2 at the least, so that the exact figure hardly matters",
+)
+SHARE = Threshold(
+    "share of steps", 0.5, "of the recorded steps", "a majority: a profile that recovers after the first updates is none"
+)
+SEVERE = Threshold(
+    "severe ratio",
+    1e-4,
+    "as the ratio",
+    "so far out that no patience is needed: ten thousand steps of such a layer do what one step does at the output",
+)
+NOTHING_LEARNED = Threshold(
+    "nothing learned",
+    0.97,
+    "of the mean-only residual",
+    "R^2 = 0.06, for losses that read every time step: what lies near is learned without long memory",
+)
+THRESHOLDS = (RATIO, SEVERE, SHARE, NOTHING_LEARNED)
+
+REMEDIES = (
+    "initialise at the critical gain (model.init.gain=critical), or by He for ReLU",
+    "add residual connections (model.residual=true) or a norm (model.norm=layer)",
+)
+TIME_REMEDIES = (
+    "use an LSTM with a forget-gate bias of 1 or more, or a GRU with a high update-gate bias",
+    "make the recurrent matrix orthogonal",
+)
+
+
+def check(case: Case) -> Iterator[Finding]:
+    if not case.achieved:
+        yield from _across_depth(case)
+    if case.stalled and case.patient:
+        yield from _through_time(case)
+
+
+def _across_depth(case: Case) -> Iterator[Finding]:
+    ratio = case.unthrown(hidden_backward_ratio(case.run))
+    hidden = replace(ratio, layers=ratio.layers[:-1], values=ratio.values[:, :-1], present=ratio.present[:, :-1])
+    if hidden.layers and len(hidden.steps):
+        yield from _profile(case, hidden)
+        yield from _underflow(case)
+
+
+def _profile(case: Case, ratio: Profile) -> Iterator[Finding]:
+    floor = 1.0 / noise_floor(case.run).values[0, : len(ratio.layers)]
+    limit = np.fmin(RATIO.value, floor)
+    known = np.where(np.isfinite(ratio.values) & (ratio.values > 0.0), ratio.values, np.nan)
+    with np.errstate(invalid="ignore"):
+        below = known < limit
+    rows = np.flatnonzero(below.any(axis=1))
+    if not len(rows) or len(rows) < SHARE.value * len(ratio.steps):
+        return
+    typical = np.exp(_median(np.log(known[rows])))
+    worst = int(np.nanargmin(typical))
+    value = float(typical[worst])
+    if value >= SEVERE.value and not case.patient:
+        return
+    small = tuple(name for name, v, most in zip(ratio.layers, typical, limit, strict=True) if v < most)
+    cause, code, severity = _cause(case, ratio, typical)
+    yield Finding(
+        CODE,
+        NAME,
+        severity,
+        f"The gradient at {ratio.layers[worst]} is {value:.1e} of that at {ratio.reference}, the last hidden layer: "
+        f"{len(small)} of {len(ratio.layers) + 1} layers receive next to nothing, and {case.learned}.",
+        ratio.signal,
+        value,
+        RATIO.value,
+        confidence=confidence(value, float(limit[worst])),
+        layers=small or (ratio.layers[worst],),
+        steps=case.span(int(ratio.steps[rows[0]]), int(ratio.steps[rows[-1]])),
+        noise_floor=float(floor[worst]) if np.isfinite(floor[worst]) else None,
+        cause=cause,
+        cause_code=code,
+        remedies=REMEDIES,
+    )
+
+
+def _cause(case: Case, ratio: Profile, typical: Floats) -> tuple[str | None, str | None, Severity]:
+    """A layer of saturated units explains the fall when most of it (in decades) happens right below such layers."""
+    for finding in case.found.get("saturated-activations", ()):
+        fall = np.log(np.append(typical, 1.0))
+        steps = np.diff(fall)  # from each station to the next one, towards the output
+        through = case.passes(finding.layers, (*ratio.layers, ratio.reference or ""))
+        if np.nansum(steps[through[1:]]) > 0.5 * np.nansum(steps):
+            return f"{finding.rule}: the slopes of saturated units are next to 0", finding.code, Severity.INFO
+    return None, None, SEVERITY
+
+
+def _underflow(case: Case) -> Iterator[Finding]:
+    ratio = case.unthrown(backward_ratio(case.run))
+    zero = ratio.present[:, :-1] & (ratio.values[:, :-1] == 0.0)
+    rows = np.flatnonzero(zero.any(axis=1))
+    if len(rows) < SHARE.value * len(ratio.steps) or len(rows) < min(3, len(ratio.steps)) or not len(rows):
+        return
+    layers = tuple(name for name, is_zero in zip(ratio.layers, zero[rows].mean(axis=0) >= SHARE.value, strict=False) if is_zero)
+    if not layers or case.blocked:
+        return
+    yield Finding(
+        CODE,
+        NAME,
+        SEVERITY,
+        f"The gradient at {layers[-1]} and below is exactly 0 although that at the output is not: it fell below the smallest "
+        f"number of its format, and {case.learned}.",
+        ratio.signal,
+        0.0,
+        RATIO.value,
+        layers=layers,
+        steps=case.span(int(ratio.steps[rows[0]]), int(ratio.steps[rows[-1]])),
+        remedies=REMEDIES,
+    )
+
+
+def _through_time(case: Case) -> Iterator[Finding]:
+    for ratio in time_ratio(case.run):
+        rows = np.flatnonzero(ratio.steps < (case.broken if case.broken is not None else np.inf))
+        known = np.where(ratio.present[rows] & np.isfinite(ratio.values[rows]), ratio.values[rows], np.nan)
+        if not len(rows) or np.isnan(known).all():
+            continue
+        if reads_every_step(case.run, ratio.layer) and not case.achievement.residual > NOTHING_LEARNED.value:
+            continue
+        least = np.fmin.reduce(known, axis=1)
+        value = float(np.nanmedian(least))
+        if not value < RATIO.value:
+            continue
+        yield _time_finding(case, ratio, known, value)
+
+
+def _time_finding(case: Case, ratio: TimeProfile, known: Floats, value: float) -> Finding:
+    typical = _median(known)
+    with np.errstate(invalid="ignore"):
+        reached = np.flatnonzero(typical < RATIO.value)
+    until = int(ratio.times[reached[-1]]) if len(reached) else int(ratio.times[0])
+    last = int(ratio.times[-1])
+    return Finding(
+        CODE,
+        NAME,
+        SEVERITY,
+        f"Through time, {ratio.layer} passes {value:.1e} of the gradient at time step {last} on to its weakest time step: what "
+        f"happened up to time step {until} cannot be learned, and {case.learned}.",
+        "time_ratio",
+        value,
+        RATIO.value,
+        confidence=confidence(value, RATIO.value),
+        layers=(ratio.layer,),
+        steps=case.span(int(ratio.steps[0]), int(ratio.steps[-1])),
+        timesteps=(int(ratio.times[0]), until),
+        remedies=TIME_REMEDIES,
+    )
+
+
+def _median(values: Floats) -> Floats:
+    """Over the rows (S, L) -> (L,), without what is NaN; NaN where nothing is left."""
+    there = ~np.isnan(values).all(axis=0)
+    found = np.full(values.shape[1], np.nan)
+    found[there] = np.nanmedian(values[:, there], axis=0)
+    return found
