@@ -8,7 +8,7 @@ stations it belongs to, additive over micro-batches and processes; roots and quo
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -28,35 +28,53 @@ WAITING_LIMIT = 4_194_304
 
 @dataclass(slots=True)
 class Waiting:
-    """A small tensor that waits: where its norm goes, and what else is asked of it."""
+    """A small tensor that waits, what is asked of it, and the slots that ask."""
 
     tensor: Tensor
     origin: Tensor
     """What was seen, of which ``tensor`` may be a copy."""
     version: int
-    norms: list[tuple[str, int]]
-    sums: bool = False
+    slot: int
+    columns: str
+    """``output``, ``activation``, ``backward``, ``backward_in`` or ``both``: the output's and another's input gradient."""
+    other: int = 0
+    """The slot of the input gradient in ``both``."""
     dim: int | None = None
-    """Dimension of the units whose gradient is asked to be non-zero."""
+    """Dimension of the units: whose gradient is asked to be non-zero, or whose slope."""
     activation: Activation | None = None
-    slot: int = 0
 
-    def joins(self, other: Waiting) -> bool:
-        """Whether both are the same gradient, asked for twice, at most one of them by unit."""
-        plain = self.activation is None and other.activation is None and not self.sums and not other.sums
-        return plain and self.version == other.version and (self.dim is None or other.dim is None)
+
+class Memory:
+    """What stations teach from sample to sample; a ``Gather`` is one step's, this outlives it."""
+
+    def __init__(self) -> None:
+        self.trusted: set[Key] = set()
+        """Stations whose last norms lay inside float32's safe range, so that large outputs may be read in float32."""
+        self.learnt: set[Key] = set()
+        """What ``trusted`` is to be by the values that have reached the host; the recorder says from when."""
+        self.eager: set[Key] = set()
+        """Stations whose output is overwritten in place before it can be read: a copy waits instead."""
+        self._scratch: dict[Hashable, tuple[Tensor, list[Tensor]]] = {}
+
+    def stacked(self, tensors: list[Tensor], dtype: torch.dtype) -> Tensor:
+        """Tensors of one shape as (k, *shape) in ``dtype``, in a scratch that the next call with the like overwrites."""
+        first = tensors[0]
+        key = (len(tensors), first.shape, dtype, first.device)
+        found = self._scratch.get(key)
+        if found is None:
+            if len(self._scratch) > 64:  # shapes that change all the time
+                self._scratch.clear()
+            whole = torch.empty((len(tensors), *first.shape), dtype=dtype, device=first.device)
+            found = self._scratch[key] = (whole, list(whole.unbind(0)))
+        torch._foreach_copy_(found[1], tensors)
+        return found[0]
 
 
 @dataclass
 class Gather:
     """The statistics of one step. A slot is a station's place in ``keys``."""
 
-    trusted: set[Key] = field(default_factory=set)
-    """Stations whose last norms lay inside float32's safe range, so that large outputs may be read in float32."""
-    learnt: set[Key] = field(default_factory=set)
-    """What ``trusted`` is to be by the values that have reached the host; the recorder says from when."""
-    eager: set[Key] = field(default_factory=set)
-    """Stations whose output is overwritten in place before it can be read: a copy waits instead."""
+    memory: Memory
     first: bool = False
     """Whether this is the first sample, in which ``eager`` is found out and every output is copied."""
 
@@ -91,15 +109,18 @@ class Gather:
 
     def output(self, slot: int, output: Tensor) -> None:
         """A station's output; norm, mean and deviation."""
-        output = output.detach()
         self.device = output.device
+        entries = output.numel()
+        if entries <= LIMIT:
+            self.rows[slot] += len(output) if output.dim() else 1
+            self.counts[slot] += entries
+            kept = output.detach().clone() if self.first or self.keys[slot] in self.memory.eager else output
+            self._wait(Waiting(kept, output, output._version, slot, "output"))
+            return
+        output = output.detach()
         rows = head(output)
         self.rows[slot] += len(rows)
         self.counts[slot] += rows.numel()
-        if rows.numel() == output.numel():
-            kept = output.clone() if self.first or self.keys[slot] in self.eager else output
-            self._wait(Waiting(kept, output, output._version, [("forward", slot)], True))
-            return
         values = rows.to(wide(rows.device))
         self._emit("forward", slot, self._norm(output, slot))
         self._emit("squares", slot, torch.linalg.vector_norm(values).square())
@@ -107,51 +128,59 @@ class Gather:
 
     def activation(self, slot: int, activation: Activation, inputs: Tensor, dim: int) -> None:
         """An activation's inputs: the share of its entries on a flat part, or which units pass something on."""
-        inputs = head(inputs.detach())
         if activation.kind == "two-sided":
             self.shares[slot] += 1
-        elif activation.kind != "one-sided" or activation.alive_low == -float("inf"):
-            return
-        else:
+        elif activation.kind == "one-sided" and activation.alive_low > -float("inf"):
             self._by_slope.add(slot)
-        if activation.overwrites:
-            inputs = inputs.clone()
-        self._wait(Waiting(inputs, inputs, inputs._version, [], dim=dim, activation=activation, slot=slot))
+        else:
+            return
+        if inputs.numel() > LIMIT:
+            inputs = head(inputs.detach())
+        kept = inputs.detach().clone() if activation.overwrites else inputs
+        self._wait(Waiting(kept, inputs, inputs._version, slot, "activation", dim=dim, activation=activation))
 
     def gradient(self, slot: int, gradient: Tensor, dim: int | None) -> None:
         """The gradient that reached a station's output; with ``dim``, also which units passed any of it on."""
-        if gradient.requires_grad:  # create_graph
-            gradient = gradient.detach()
         self.device = gradient.device
         if gradient.numel() <= LIMIT:
-            self._wait(Waiting(gradient, gradient, gradient._version, [("backward", slot)], dim=dim, slot=slot))
+            known = self._waiting.get(id(gradient))
+            if known is not None and known.columns == "backward_in" and known.version == gradient._version:
+                known.columns, known.other, known.slot, known.dim = "both", known.slot, slot, dim
+            else:
+                self._wait(Waiting(gradient, gradient, gradient._version, slot, "backward", dim=dim))
             return
+        gradient = gradient.detach()
         self._emit("backward", slot, self._norm(gradient, slot))
         if dim is not None:
             self._units([slot], _passing(by_unit(head(gradient), dim))[None])
 
     def input_gradient(self, slot: int, gradient: Tensor) -> None:
         """The gradient that a station's module itself sends to its input."""
-        if gradient.requires_grad:
-            gradient = gradient.detach()
         if gradient.numel() <= LIMIT:
-            self._wait(Waiting(gradient, gradient, gradient._version, [("backward_in", slot)]))
+            self._wait(Waiting(gradient, gradient, gradient._version, slot, "backward_in"))
         else:
-            self._emit("backward_in", slot, self._norm(gradient, slot))
+            self._emit("backward_in", slot, self._norm(gradient.detach(), slot))
 
     def settle(self) -> None:
         """Reads everything that waits, shape by shape."""
         waiting, self._waiting, self._size = self._waiting, {}, 0
         groups: dict[Hashable, list[Waiting]] = {}
+        trusted, keys = self.memory.trusted, self.keys
         for w in waiting.values():
             if w.origin._version != w.version:  # overwritten before it was read: copied from now on
-                self.eager.update(self.keys[slot] for _, slot in w.norms)
+                if w.columns == "output":
+                    self.memory.eager.add(keys[w.slot])
                 if w.tensor is w.origin:
                     continue
-            columns = tuple(column for column, _ in w.norms)
-            groups.setdefault((w.tensor.shape, w.tensor.dtype, w.sums, w.dim, w.activation, columns), []).append(w)
-        for group in groups.values():
-            self._read(group)
+            exact = w.columns[0] != "b" or keys[w.slot] not in trusted
+            group = (w.columns, w.tensor.shape, w.tensor.dtype, w.dim, w.activation, exact)
+            if group in groups:
+                groups[group].append(w)
+            else:
+                groups[group] = [w]
+        with torch.no_grad():
+            for members in groups.values():
+                self._read(members)
 
     def finish(self, processes: Processes, inverse_scale: Tensor | None) -> dict[str, Tensor]:
         """Everything gathered as vectors on the device, in the order that ``complete`` expects."""
@@ -235,53 +264,52 @@ class Gather:
         for slot, key in enumerate(self.keys):
             if self.counts[slot] and not have[slot]:
                 continue
-            if key in self.trusted:
+            if key in self.memory.trusted:
                 ok[slot] = safe[slot]
             if not safe[slot]:
-                self.learnt.discard(key)
+                self.memory.learnt.discard(key)
             elif direction == "forward":  # comes first; the backward norm may take it back
-                self.learnt.add(key)
+                self.memory.learnt.add(key)
         return ok
 
     # ---- inside
 
     def _wait(self, waiting: Waiting) -> None:
-        known = self._waiting.get(id(waiting.tensor))
-        if known is not None and known.joins(waiting):  # one layer's input gradient is another's output gradient
-            if waiting.dim is not None:
-                known.dim, known.slot = waiting.dim, waiting.slot
-            known.norms += waiting.norms
-            return
-        self._waiting[id(waiting.tensor) if known is None else -len(self._waiting) - 1] = waiting
+        key = id(waiting.tensor)
+        self._waiting[key if key not in self._waiting else -len(self._waiting) - 1] = waiting
         self._size += waiting.tensor.numel()
         if self._size > WAITING_LIMIT:
             self.settle()
 
     def _read(self, group: list[Waiting]) -> None:
         first = group[0]
-        stacked = torch.stack([w.tensor for w in group])
+        exact = first.columns == "output" or self.keys[first.slot] not in self.memory.trusted
         slots = [w.slot for w in group]
+        tensors = [w.tensor for w in group]
         if first.activation is not None:
-            units = _units_last(stacked, first.dim)
+            units = _units_last(self.memory.stacked(tensors, first.tensor.dtype), first.dim)
             if first.activation.kind == "two-sided":
                 self._results.append(("saturated", slots, first.activation.saturated(units)))
             else:
                 self._units(slots, first.activation.alive(units))
             return
-        values = stacked.to(wide(stacked.device)).flatten(1)
-        squares = torch.linalg.vector_norm(values, dim=1).square()
-        for i in range(len(first.norms)):
-            self._results.append((first.norms[i][0], [w.norms[i][1] for w in group], squares))
-        if first.sums:
-            at = [w.norms[0][1] for w in group]
-            self._results.append(("squares", at, squares))
-            self._results.append(("sums", at, values.sum(1)))
+        # moments need float64; the norm of a gradient that float32 holds does not
+        stacked = self.memory.stacked(tensors, wide(first.tensor.device) if exact else torch.float32)
+        values = stacked.flatten(1)
+        squares = torch.linalg.vector_norm(values, dim=1).to(wide(values.device)).square()
+        if first.columns == "output":
+            self._results += [("forward", slots, squares), ("squares", slots, squares), ("sums", slots, values.sum(1))]
+            return
+        if first.columns == "both":
+            self._results += [("backward", slots, squares), ("backward_in", [w.other for w in group], squares)]
+        else:
+            self._results.append((first.columns, slots, squares))
         if first.dim is not None:
             self._units(slots, _passing(_units_last(stacked, first.dim)))
 
     def _norm(self, tensor: Tensor, slot: int) -> Tensor:
         """Square of the L2 norm of a large tensor, 0-dim; the last one is remembered: it is often asked for twice."""
-        exact = self.keys[slot] not in self.trusted
+        exact = self.keys[slot] not in self.memory.trusted
         if self._last is not None and self._last[0] is tensor and self._last[1] == exact:
             return self._last[2]
         dtype = wide(tensor.device) if exact else torch.float32

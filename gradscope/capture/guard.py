@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from typing import Any
+from contextlib import nullcontext
+from typing import Any, Protocol
+
+import torch
 
 Hook = Callable[..., Any]
 Guard = Callable[[Hook], Hook]
@@ -12,3 +16,40 @@ Guard = Callable[[Hook], Hook]
 def unguarded(hook: Hook) -> Hook:
     """No guard: for reading a model outside a training, where an error should be seen."""
     return hook
+
+
+class Watcher(Protocol):
+    """Who is told of the seconds that hooks take, and of the error of one that failed."""
+
+    spent: float
+
+    def fail(self, error: Exception) -> None: ...
+
+
+class Guarded:
+    """A hook that gives back what the one inside does, or None where that fails or ``torch.compile`` traces it.
+
+    A copy or a pickle of a model that is being watched carries no hook of ours: this turns into one that does nothing, made
+    of the standard library alone.
+    """
+
+    __slots__ = ("hook", "watcher")
+
+    def __init__(self, watcher: Watcher, hook: Hook) -> None:
+        self.watcher = watcher
+        self.hook = hook
+
+    def __call__(self, *args: Any) -> Any:
+        if torch.compiler.is_dynamo_compiling():
+            return None
+        began = time.perf_counter()
+        try:
+            return self.hook(*args)
+        except Exception as error:
+            self.watcher.fail(error)
+            return None
+        finally:
+            self.watcher.spent += time.perf_counter() - began
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return getattr, (nullcontext(), "__exit__")

@@ -15,7 +15,7 @@ from torch import nn
 
 from gradscope.capture import activations
 from gradscope.capture.activations import Activation, examine
-from gradscope.capture.gather import Gather, Key
+from gradscope.capture.gather import Gather, Key, Memory
 from gradscope.capture.graph import Graph, Node, tensors_in
 from gradscope.capture.guard import Guard, unguarded
 from gradscope.capture.output import OutputTally
@@ -40,9 +40,7 @@ class Layers:
             n: m for n, m in self.modules.items() if n in self.activations or any(True for _ in m.parameters())
         }
         self.infos: dict[str, LayerInfo] = {}
-        self.trusted: set[Key] = set()
-        self.learnt: set[Key] = set()
-        self.eager: set[Key] = set()
+        self.memory = Memory()
         self._functional: dict[Key, Activation] = {}
         self._stations: dict[str, Station] = {}
         self._handles: list[Any] = []
@@ -71,12 +69,12 @@ class Layers:
 
     def adopt(self, trusted: Iterable[Key]) -> None:
         """Reads the large outputs of these stations in float32 from now on; no earlier value may still be on the device."""
-        self.trusted.clear()
-        self.trusted.update(trusted)
+        self.memory.trusted.clear()
+        self.memory.trusted.update(trusted)
 
     def clear(self) -> None:
         """Lets go of everything that a step left: tallies, nodes, tensors."""
-        self.gather = Gather(self.trusted, self.learnt, self.eager, first=not self.discovered)
+        self.gather = Gather(self.memory, first=not self.discovered)
         self.output = OutputTally()
         self.replays: list[Replay] = []
         self._through_time = False

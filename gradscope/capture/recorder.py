@@ -113,7 +113,7 @@ class Recorder:
         if learning:
             self.parameters.adopt()
             if self.layers is not None:
-                self.layers.adopt(self.layers.learnt)
+                self.layers.adopt(self.layers.memory.learnt)
         if not self._broken:
             self._arm()
 
@@ -130,8 +130,8 @@ class Recorder:
             "step": self.step_index,
             "wall_seconds": time.perf_counter() - self._began,
             "parameters": self.parameters.state_dict(),
-            "trusted": sorted(self.layers.trusted) if self.layers else [],
-            "learnt": sorted(self.layers.learnt) if self.layers else [],
+            "trusted": sorted(self.layers.memory.trusted) if self.layers else [],
+            "learnt": sorted(self.layers.memory.learnt) if self.layers else [],
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -141,7 +141,7 @@ class Recorder:
         self.parameters.load_state_dict(state["parameters"])
         if self.layers is not None:
             self.layers.adopt((name, call) for name, call in state["trusted"])
-            self.layers.learnt.update((name, call) for name, call in state["learnt"])
+            self.layers.memory.learnt.update((name, call) for name, call in state["learnt"])
 
     def catalogue(self) -> Catalogue:
         layers = sorted(self.layers.infos.values(), key=lambda i: i.order) if self.layers else []

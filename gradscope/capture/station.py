@@ -42,19 +42,24 @@ class Station:
 
     def attach(self) -> list[Any]:
         handles = [self.module.register_forward_hook(self.after)]
-        if self.activation is not None:
+        if self.activation is not None and self.activation.overwrites:
             handles.append(self.module.register_forward_pre_hook(self.before))
         return handles
 
     def _before(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         """An activation's inputs, before one that works in place takes them away."""
+        if not torch.is_grad_enabled() or not self.layers.model.training or in_backward():
+            return
+        self._see_inputs(module, args, self.layers.calls.get(self.name, 0))
+
+    def _see_inputs(self, module: nn.Module, args: tuple[Any, ...], number: int) -> None:
         inputs = args[0] if args else None
         if not isinstance(inputs, Tensor) or not inputs.requires_grad or not inputs.is_floating_point() or not inputs.numel():
             return
-        if not torch.is_grad_enabled() or not self.layers.model.training or in_backward() or self.activation is None:
+        if self.activation is None:
             return
         dim = unit_dim(module, inputs)
-        slot = self.layers.gather.slot((self.name, self.layers.calls.get(self.name, 0)), inputs.shape[dim])
+        slot = self.layers.gather.slot((self.name, number), inputs.shape[dim])
         self.layers.gather.activation(slot, self.activation, inputs, dim)
 
     def _after(self, module: nn.Module, args: tuple[Any, ...], output: object) -> None:
@@ -79,6 +84,8 @@ class Station:
         if number == len(self._calls):
             self._calls.append(_Call(self, (self.name, number)))
         self._calls[number].see(node, tensor, args)
+        if self.activation is not None and not self.activation.overwrites:
+            self._see_inputs(module, args, number)
         if self.recurrent and number == 0:
             layers.see_recurrent(self.name, cast(nn.RNNBase, module), args, output)
 
