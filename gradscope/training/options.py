@@ -51,7 +51,8 @@ class Residual(Section):
     """Residual blocks: h + branch_scale * branch(h)."""
 
     branch_scale: Literal["1/sqrt(depth)"] | float = 1.0
-    """What the branch is multiplied by before it is added: a number, or 1/sqrt(depth)."""
+    """What the branch is multiplied by before it is added: a number, or 1/sqrt(depth); 0 is a factor that starts at 0 and is
+    learned (ReZero, SkipInit)."""
 
 
 class ModelOptions(Section):
