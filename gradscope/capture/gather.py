@@ -54,6 +54,10 @@ class Memory:
         """What ``trusted`` is to be by the values that have reached the host; the recorder says from when."""
         self.eager: set[Key] = set()
         """Stations whose output is overwritten in place before it can be read: a copy waits instead."""
+        self.fed_by: dict[Key, Key] = {}
+        """Stations that are, by the graph, the only consumer of another's output."""
+        self.same: dict[Key, Key] = {}
+        """Those of them whose input's gradient was seen to be that of the other's output: it is not read twice."""
         self._scratch: dict[Hashable, tuple[Tensor, list[Tensor]]] = {}
 
     def stacked(self, tensors: list[Tensor], dtype: torch.dtype) -> Tensor:
@@ -225,6 +229,7 @@ class Gather:
                     np.add.at(total, order, arrived[column])
                 seen[order] = True
             sums[column], have[column] = total, seen
+        self._share_gradients(sums, have)
         counts = np.maximum(np.array(self.counts, float) * world, 1.0)
         mean = sums["sums"] / counts
         with np.errstate(invalid="ignore", over="ignore"):
@@ -259,18 +264,33 @@ class Gather:
 
     def _learn(self, norms: Floats, have: Bools, direction: str) -> Bools:
         """Which norms can be trusted; a large station is read in float32 once its values have shown that this serves."""
-        safe = np.isnan(norms) | ((norms >= SAFE[0]) & (norms <= SAFE[1]))
+        memory = self.memory
+        safe = np.isnan(norms) | ((norms >= SAFE[0]) & (norms <= SAFE[1])) | ~have
         ok = np.ones(len(norms), bool)
-        for slot, key in enumerate(self.keys):
-            if self.counts[slot] and not have[slot]:
-                continue
-            if key in self.memory.trusted:
-                ok[slot] = safe[slot]
-            if not safe[slot]:
-                self.memory.learnt.discard(key)
-            elif direction == "forward":  # comes first; the backward norm may take it back
-                self.memory.learnt.add(key)
+        if direction == "forward":  # comes first; the backward norm may take it back
+            memory.learnt.update(self.keys)
+        for slot in np.flatnonzero(~safe):
+            key = self.keys[slot]
+            ok[slot] = key not in memory.trusted
+            memory.learnt.discard(key)
         return ok
+
+    def _share_gradients(self, sums: dict[str, Floats], have: dict[str, Bools]) -> None:
+        """Fills in input gradients that are another station's output gradient, and learns which are."""
+        memory, slots, backward = self.memory, self.slots, sums["backward"]
+        for key, source in list(memory.fed_by.items()):
+            slot, other = slots.get(key), slots.get(source)
+            if slot is None or other is None or not (have["backward"][other] and have["backward_in"][slot]):
+                continue
+            del memory.fed_by[key]
+            if sums["backward_in"][slot] == backward[other]:
+                memory.same[key] = source
+        pairs = [(slots[key], slots[source]) for key, source in memory.same.items() if key in slots and source in slots]
+        if pairs:
+            at, of = np.array(pairs, np.intp).T
+            missing = ~have["backward_in"][at] & have["backward"][of]
+            sums["backward_in"][at[missing]] = backward[of[missing]]
+            have["backward_in"][at[missing]] = True
 
     # ---- inside
 

@@ -44,14 +44,20 @@ class Layers:
         self._functional: dict[Key, Activation] = {}
         self._stations: dict[str, Station] = {}
         self._handles: list[Any] = []
+        self._attached: dict[str, nn.Module] | None = None
         self.discovered = False
         self.clear()
 
     # ---- the life of a sampled step
 
     def attach(self, *, through_time: bool) -> None:
+        """Before a step that samples layers; where the step before did too, the hooks are there already."""
         self.clear()
         self._through_time = through_time
+        if self._attached is self.watched:
+            return
+        self.detach()
+        self._attached = self.watched
         self._handles = [
             self.model.register_forward_pre_hook(self.guard(self._begin)),
             self.model.register_forward_hook(self.guard(self._end)),
@@ -66,6 +72,7 @@ class Layers:
         for handle in self._handles:
             handle.remove()
         self._handles = []
+        self._attached = None
 
     def adopt(self, trusted: Iterable[Key]) -> None:
         """Reads the large outputs of these stations in float32 from now on; no earlier value may still be on the device."""
@@ -137,6 +144,9 @@ class Layers:
                     by_matrix[node] = candidate
                     break
         trunk = graph.trunk(by_matrix)
+        self.memory.fed_by = {
+            key: source for node, key in self.nodes.items() if (source := self._only_source(node, key, graph)) is not None
+        }
         self._find_functional(graph)
         on_trunk = {self.nodes[node][0]: by_matrix[node] for node in by_matrix if node in trunk}
         stations = dict.fromkeys(n for n, _ in self.nodes.values() if n in on_trunk or self._is_leaf_station(n))
@@ -157,6 +167,17 @@ class Layers:
                 block=self.blocks.get(name),
             )
         self.watched = {name: self.modules[name] for name in stations}
+
+    def _only_source(self, node: Node, key: Key, graph: Graph) -> Key | None:
+        """The station whose output this one alone consumes: the gradient of its input is that of that output."""
+        edge = self._stations[key[0]].edge(key[1])
+        if edge is None:
+            return None
+        source, number = node.next_functions[edge]
+        found = self.nodes.get(source)
+        if found is None or len(graph.consumers.get(source, ())) != 1 or self._stations[found[0]].number(found[1]) != number:
+            return None
+        return found
 
     def _is_leaf_station(self, name: str) -> bool:
         module = self.modules[name]

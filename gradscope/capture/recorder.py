@@ -70,6 +70,7 @@ class Recorder:
         self._anchor: nn.Parameter | None = None
         self._hooks: list[Any] = []
         self._broken = False
+        self._samples = 0
         self._plan: Plan = NOTHING
         self._reset()
 
@@ -99,14 +100,10 @@ class Recorder:
                 self._finish(loss, metrics, entered)
             except Exception as error:
                 self._fail(error)
-        now = time.perf_counter()
-        self.spent += now - entered
-        self.cadence.account(self._plan, self.spent, now - self._last_step)
-        ahead = now - self._last_step
-        self._last_step = now
         self.step_index += 1
         fixed = isinstance(self.cadence, Fixed)
-        due = now - self._last_flush + min(ahead, FLUSH_SECONDS) > FLUSH_SECONDS or self.buffer.size > BUFFER_VALUES
+        ahead = min(entered - self._last_step, FLUSH_SECONDS)  # what waits now may not leave before the next step ends
+        due = entered - self._last_flush + ahead > FLUSH_SECONDS or self.buffer.size > BUFFER_VALUES
         learning = _is_learning_step(self.step_index) if fixed else due
         if due or learning:
             self.flush()
@@ -114,8 +111,12 @@ class Recorder:
             self.parameters.adopt()
             if self.layers is not None:
                 self.layers.adopt(self.layers.memory.learnt)
+        now = time.perf_counter()
+        self.cadence.account(self._plan, self.spent + now - entered, now - self._last_step)
+        self._last_step, self.spent = now, 0.0
         if not self._broken:
             self._arm()
+        self.spent = time.perf_counter() - now
 
     def flush(self) -> None:
         """Waits for the device once and hands everything that waits to the sink."""
@@ -170,30 +171,39 @@ class Recorder:
         if self.processes.many:
             plan = frozenset(k for i, k in enumerate(_KINDS) if self.processes.agree(_bits(plan)) >> i & 1)
         self._plan = plan
-        self.spent = 0.0
-        if not plan:
-            return
         if plan & {GRADIENTS, PARAMETERS}:
             self._set_anchor()
-        if LAYERS in plan and self.layers is not None:
-            self.layers.attach(through_time=TIMESTEPS in plan)
+        else:
+            self._drop_anchors()
+        if self.layers is not None:
+            if LAYERS in plan:
+                self.layers.attach(through_time=TIMESTEPS in plan)
+            else:
+                self.layers.detach()
 
     def _disarm(self) -> None:
-        for handle in self._anchors:
-            handle.remove()
-        self._anchors = []
+        self._drop_anchors()
         if self.layers is not None:
             self.layers.detach()
 
+    def _drop_anchors(self) -> None:
+        for handle in self._anchors:
+            handle.remove()
+        self._anchors = []
+
     def _set_anchor(self) -> None:
         """One parameter whose gradient tells that a backward runs; all of them until one has shown that it gets one."""
+        if len(self._anchors) == 1 and self._anchor is not None and self._anchor.requires_grad:
+            return
+        self._drop_anchors()
         known = [self._anchor] if self._anchor is not None and self._anchor.requires_grad else self.parameters.items
         self._anchors = [
             p.register_post_accumulate_grad_hook(self._guard(self._gradient_arrived))  # type: ignore[no-untyped-call]
             for p in known
             if p.requires_grad
         ]
-        self._anchor = None
+        if len(self._anchors) != 1:
+            self._anchor = None
 
     def _gradient_arrived(self, parameter: Tensor) -> None:
         if self._queued:
@@ -237,7 +247,9 @@ class Recorder:
             self.parameters.before_step()
 
     def _finish(self, loss: Tensor | float, metrics: Mapping[str, Tensor | float | None], now: float) -> None:
-        self._disarm()
+        if self._plan and self._raw is None:
+            self._drop_anchors()  # the one that was trusted kept silent: all are asked at the next sample
+            self._anchor = None
         host: dict[str, float | None] = {"lr": self._lr if self._lr is not None else self._current_lr()}
         device: dict[str, Tensor] = {}
         for name, value in (("loss", loss), *metrics.items()):
@@ -343,7 +355,10 @@ class Recorder:
         self.parameters = Parameters([(name, p) for p, name in named.items()], self.processes)
 
     def _reread_if_changed(self) -> None:
-        """Parameters that were added or replaced are watched from the next step on."""
+        """Parameters that were added or replaced are watched soon after; looked for at samples 1, 2, 4 ... and every 64."""
+        samples = self._samples = self._samples + 1
+        if samples & (samples - 1) and samples % 64:
+            return
         seen = {p for m in self.root.modules() for p in m._parameters.values() if p is not None}
         if seen != set(self.parameters.items):
             self.flush()

@@ -46,6 +46,14 @@ class Station:
             handles.append(self.module.register_forward_pre_hook(self.before))
         return handles
 
+    def edge(self, number: int) -> int | None:
+        """Index of a call's input among its node's producers; None where the module is more than one node."""
+        return self._calls[number].edge
+
+    def number(self, number: int) -> int:
+        """Which output of its node a call's output is."""
+        return self._calls[number].number
+
     def _before(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         """An activation's inputs, before one that works in place takes them away."""
         if not torch.is_grad_enabled() or not self.layers.model.training or in_backward():
@@ -114,7 +122,7 @@ class _Call:
         node.register_prehook(self.before)
         if self.edge is None or self._edge_of is not type(node):  # a module that is one node has its input at one place
             self.edge, self._edge_of = input_edge(node, [a for a in args if isinstance(a, Tensor)]), type(node)
-        if self.edge is not None:
+        if self.edge is not None and self.key not in layers.memory.same:
             node.register_hook(self.after)
 
     def _before(self, gradients: Sequence[Tensor | None]) -> None:
