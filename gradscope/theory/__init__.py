@@ -1,5 +1,32 @@
 """What mean-field theory predicts of a network at initialisation, in numpy alone."""
 
-from gradscope.theory.critical import CriticalPoint, critical_gain, critical_point
+from gradscope.theory.critical import CriticalPoint, critical_gain, critical_point, level_gain
+from gradscope.theory.layers import Activation, Dropout, Layer, Linear, Normalise, Residual
+from gradscope.theory.meanfield import FixedPoint, fixed_points, limit_length
+from gradscope.theory.prediction import LayerPrediction, Prediction, mlp, predict
+from gradscope.theory.recurrent import RecurrentStep, gru_step, lstm_step, recurrent_step, through_time
 
-__all__ = ["CriticalPoint", "critical_gain", "critical_point"]
+__all__ = [
+    "Activation",
+    "CriticalPoint",
+    "Dropout",
+    "FixedPoint",
+    "Layer",
+    "LayerPrediction",
+    "Linear",
+    "Normalise",
+    "Prediction",
+    "RecurrentStep",
+    "Residual",
+    "critical_gain",
+    "critical_point",
+    "fixed_points",
+    "gru_step",
+    "level_gain",
+    "limit_length",
+    "lstm_step",
+    "mlp",
+    "predict",
+    "recurrent_step",
+    "through_time",
+]

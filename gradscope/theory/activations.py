@@ -26,13 +26,15 @@ Function = Callable[[Floats], Floats]
 class Activation:
     """``phi`` and ``slope`` (its derivative) take and give float64 arrays of any one shape.
 
-    ``kinks`` are the arguments at which phi or its derivative is not smooth; quadrature splits there.
+    ``kinks`` are the arguments at which phi or its derivative is not smooth; quadrature splits there. Where phi itself jumps
+    it is not ``continuous``: what torch back-propagates is then not the derivative of what it computes.
     """
 
     name: str
     phi: Function
     slope: Function
     kinks: tuple[float, ...] = ()
+    continuous: bool = True
 
 
 @cache
@@ -182,8 +184,12 @@ def _mish() -> Activation:
     return Activation("mish", lambda x: x * np.tanh(_softplus(x)), slope)
 
 
-def _softplus_activation(beta: float = 1.0) -> Activation:
-    return Activation("softplus", lambda x: _softplus(beta * x) / beta, lambda x: _sigmoid(beta * x))
+def _softplus_activation(beta: float = 1.0, threshold: float = 20.0) -> Activation:
+    return Activation(
+        "softplus",
+        lambda x: np.where(beta * x > threshold, x, _softplus(beta * x) / beta),
+        lambda x: np.where(beta * x > threshold, 1.0, _sigmoid(beta * x)),
+    )
 
 
 def _softsign() -> Activation:
@@ -238,7 +244,7 @@ def _hardshrink(lambd: float = 0.5) -> Activation:
     def outside(x: Floats) -> Floats:
         return 1.0 - _inside(x, -lambd, lambd)
 
-    return Activation("hardshrink", lambda x: x * outside(x), outside, (-lambd, lambd))
+    return Activation("hardshrink", lambda x: x * outside(x), outside, (-lambd, lambd), continuous=False)
 
 
 def _erf_activation() -> Activation:

@@ -44,12 +44,13 @@ def critical_point(activation: Activation, sigma_b: float = 0.0) -> CriticalPoin
     def limit_chi(sigma_w: float) -> float:
         return sigma_w**2 * _limit_slope(activation, limit_length(activation, sigma_w, sigma_b))
 
-    gains = np.logspace(-2.0, 2.0, 201)
+    gains = np.logspace(-2.0, 2.0, 61)
     above = next((i for i, gain in enumerate(gains) if limit_chi(gain) >= 1.0 - ROUNDING), None)
     if not above:
         raise UnsupportedError(f"no gain gives {activation.name} level gradients: each layer loses some at any gain")
     low, high = float(gains[above - 1]), float(gains[above])
-    while high - low > 1e-14 * high and low < (middle := 0.5 * (low + high)) < high:
+    while high - low > 1e-13 * high:
+        middle = 0.5 * (low + high)
         low, high = (low, middle) if limit_chi(middle) >= 1.0 - ROUNDING else (middle, high)
     if limit_chi(high) - limit_chi(low) > 1e-3:
         return CriticalPoint(high, 1.0, float(chi(activation, 1.0, high)), "boundary")
@@ -100,11 +101,11 @@ def level_gain(activation: str, depth: int, bias_std: float = 0.0, input_length:
         factors = chi(found, trajectory(found, depth - 1, sigma_w, bias_std, input_length), sigma_w)
         return np.asarray(np.mean(np.log(np.maximum(factors, 1e-300)), axis=0))
 
-    grid = np.linspace(math.log(0.1), math.log(100.0), 61)
+    grid = np.linspace(math.log(0.1), math.log(100.0), 31)
     rises = np.flatnonzero(np.diff(excess(grid) >= 0.0))
     if not len(rises):
         raise UnsupportedError(f"no gain gives {activation} level gradients over {depth} layers")
-    return math.exp(root(lambda x: float(excess(x)), grid[rises[0]], grid[rises[0] + 1]))
+    return math.exp(root(lambda x: float(excess(x)), grid[rises[0]], grid[rises[0] + 1], tolerance=1e-11))
 
 
 @cache

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradscope.errors import UsageError
+from gradscope.theory.activations import find_activation
 from gradscope.theory.finite_width import Response
 from gradscope.theory.layers import (
     Activation,
@@ -146,7 +147,7 @@ def predict(
         )
         for i, (layer, p) in enumerate(zip(layers, passed, strict=True))
     )
-    return Prediction(rows, tuple(_notes(passed, rows[0].ratio_spread)))
+    return Prediction(rows, tuple(_notes(layers, passed, rows[0].ratio_spread)))
 
 
 def mlp(
@@ -212,7 +213,17 @@ def _spread(response: Response, length_variance: float) -> float:
     return 0.5 * math.sqrt(max(response.gain_variance + response.tilt**2 * length_variance, 0.0))
 
 
-def _notes(passed: Sequence[Passage], spread: float) -> Iterator[str]:
+def _flat(layers: Sequence[Layer]) -> Iterator[Layer]:
+    for layer in layers:
+        yield layer
+        if isinstance(layer, Residual):
+            yield from _flat(layer.branch)
+
+
+def _notes(layers: Sequence[Layer], passed: Sequence[Passage], spread: float) -> Iterator[str]:
+    for name in dict.fromkeys(x.name for x in _flat(layers) if isinstance(x, Activation)):
+        if not find_activation(name).continuous:
+            yield f"{name} jumps, so its gradient is not that of its output, and the prediction drifts off with depth"
     growth = worst = 1.0
     for p in passed:
         growth = max(growth, 1.0) * p.response.carry
@@ -226,4 +237,4 @@ def _notes(passed: Sequence[Passage], spread: float) -> Iterator[str]:
     if narrowest < _NARROW:
         yield f"a layer of {narrowest} units is narrow for a theory of wide nets"
     if spread > 1.0:
-        yield f"chance alone changes the end-to-end gradient of such a net by a factor of {math.exp(spread):.3g}"
+        yield f"chance alone changes the end-to-end gradient of such a net by a factor of {_exp(spread):.3g}"

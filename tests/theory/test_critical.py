@@ -5,7 +5,7 @@ import math
 import pytest
 
 from gradscope.errors import UnsupportedError, UsageError
-from gradscope.theory import critical_gain, critical_point
+from gradscope.theory import critical_gain, critical_point, level_gain, mlp, predict
 from gradscope.theory.activations import ACTIVATIONS, find_activation
 
 CLOSED_FORMS = [
@@ -68,3 +68,23 @@ def test_unknown_names_options_and_biases_are_refused_with_a_way_out() -> None:
         critical_gain("relu", alpha=1.0)
     with pytest.raises(UsageError, match="bias_std"):
         critical_gain("tanh", -0.1)
+
+
+@pytest.mark.parametrize("name", ["relu", "tanh", "sigmoid", "gelu", "silu", "elu", "softplus"])
+@pytest.mark.parametrize("depth", [2, 12, 60])
+def test_at_the_level_gain_the_first_gradient_is_as_long_as_the_last(name: str, depth: int) -> None:
+    gain = level_gain(name, depth, bias_std=0.1)
+    net = mlp(depth=depth, width=64, inputs=64, outputs=64, activation=name, sigma_w=gain, sigma_b=0.1)
+    assert predict(net, width=64).mean_gain() == pytest.approx(1.0, abs=1e-9)
+
+
+def test_the_level_gain_tends_to_the_critical_gain_with_depth() -> None:
+    gains = [level_gain("tanh", depth) for depth in (5, 30, 200)]
+    assert gains == sorted(gains, reverse=True)
+    assert critical_gain("tanh") < gains[-1] < 1.11
+    assert level_gain("relu", 17) == pytest.approx(math.sqrt(2.0))
+
+
+def test_a_level_gain_needs_two_layers() -> None:
+    with pytest.raises(UsageError, match="depth 1"):
+        level_gain("tanh", 1)
