@@ -96,13 +96,14 @@ class Packing:
         into, source = [], []
         for view, i in zip(scratch.views, self.small, strict=True):
             tensor = tensors[i]
-            if tensor is not None and tensor.shape == view.shape:
+            if tensor is None:
+                view.zero_()
+            elif tensor.shape == view.shape:
                 into.append(view)
                 source.append(tensor)
-            else:  # absent, or the stored values of a sparse one
+            else:  # the stored values of a sparse one
                 view.zero_()
-                if tensor is not None:
-                    view.view(-1)[: tensor.numel()].copy_(tensor.reshape(-1))
+                view.view(-1)[: tensor.numel()].copy_(tensor.reshape(-1))
         for piece, i in zip(scratch.samples, self.big, strict=True):
             tensor = tensors[i]
             if tensor is not None and tensor.numel() == self.sizes[i]:

@@ -21,13 +21,17 @@ class Reading:
 
     columns: dict[str, Tensor]
     present: Bools
-    marks: list[tuple[int, int]]
-    """Identity and version counter of each gradient: a clip or an unscale that comes later moves them."""
+    mark: int
+    """Identities and version counters of the gradients, summed: a clip or an unscale that comes later moves it."""
 
     @property
     def total(self) -> Tensor:
         norm: Tensor = torch.linalg.vector_norm(self.columns["grad_norm"])
         return norm
+
+
+def _mark(grads: Sequence[Tensor | None]) -> int:
+    return sum(map(id, grads)) + sum([g._version for g in grads if g is not None])
 
 
 class Parameters:
@@ -60,21 +64,24 @@ class Parameters:
 
     # ---- gradients
 
-    def marks(self) -> list[tuple[int, int]]:
-        return [(0, 0) if (g := p.grad) is None else (id(g), g._version) for p in self.items]
+    def mark(self) -> int:
+        return _mark([p.grad for p in self.items])
 
+    @torch.no_grad()
     def measure(self, *, full: bool, inverse_scale: Tensor | None = None) -> Reading:
         """Reads all gradients as they are now.
 
         ``full`` adds maxima and counts to the norms. ``inverse_scale`` undoes a loss scale; counts do not change under it.
         """
         grads = [p.grad for p in self.items]
-        marks = [(0, 0) if g is None else (id(g), g._version) for g in grads]
+        mark = _mark(grads)
         present = np.array([g is not None for g in grads], bool)
-        tensors = [None if g is None else self._local(g.detach()) for g in grads]
+        tensors: list[Tensor | None] = grads
+        if self.special or any(g is not None and g.layout is not torch.strided for g in grads):
+            tensors = [None if g is None else local(g) for g in grads]
         columns: dict[str, list[Tensor]] = {}
         for (at, pack), scratch in zip(self.parts, self._gradients, strict=True):
-            mine = [tensors[i] for i in at]
+            mine = tensors if len(self.parts) == 1 else [tensors[i] for i in at]
             flat = pack.load(scratch, mine)
             columns.setdefault("grad_norm", []).append(pack.norms("gradient", flat, mine))
             if full:
@@ -91,7 +98,7 @@ class Parameters:
             for name in ("grad_norm", "grad_max"):
                 if name in whole:
                     whole[name] = whole[name] * inverse_scale.to(whole[name])
-        return Reading(whole, present, marks)
+        return Reading(whole, present, mark)
 
     def measure_some(self, parameters: Sequence[Tensor], reading: Reading, *, inverse_scale: Tensor | None = None) -> None:
         """Reads these parameters' gradients into a reading that lacks them (an optimizer that steps inside backward)."""

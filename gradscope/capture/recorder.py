@@ -235,10 +235,10 @@ class Recorder:
         scale = getattr(optimizer, "grad_scale", None)  # a fused optimizer unscales inside its step
         inverse = scale.reciprocal() if isinstance(scale, Tensor) else None
         if self._raw is not None:
-            moved = self._raw.marks != self.parameters.marks() and self._raw.present.any()
+            moved = self._raw.mark != self.parameters.mark() and self._raw.present.any()
             if moved and _accumulated(self.parameters, self._raw):
                 self._clipped = self.parameters.measure(full=False, inverse_scale=inverse)
-            else:
+            elif not self._raw.present.all():
                 mine = [p for group in optimizer.param_groups for p in group["params"]]
                 self.parameters.measure_some(mine, self._raw, inverse_scale=inverse)
         elif any(p.grad is not None for p in self.parameters.items):
