@@ -24,7 +24,7 @@ from gradscope.record.finding import Finding, Report
 from gradscope.record.grid import Block
 from gradscope.record.manifest import Manifest, Status
 from gradscope.record.run import Run
-from gradscope.record.sink import MemorySink, Sink
+from gradscope.record.sink import Sink
 
 METRICS = ("accuracy", "validation_loss", "validation_accuracy")
 """What ``Scope.step`` takes besides the loss: columns of the table ``steps``."""
@@ -268,11 +268,10 @@ def environment() -> dict[str, str]:
 
 
 def _sink(out: str | Path | None, manifest: Manifest) -> Sink:
-    if out is None:
-        return MemorySink(manifest)
+    from gradscope.record.spill import SpillingSink
     from gradscope.record.store import RunFolder
 
-    return RunFolder.create(Path(out), manifest)
+    return SpillingSink(manifest) if out is None else RunFolder.create(Path(out), manifest)
 
 
 def _reopened(out: str | Path, step: int) -> Sink:
