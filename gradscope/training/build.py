@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gradscope.errors import UnsupportedError
+from gradscope.errors import TrainingError, UnsupportedError
 from gradscope.training.config import ARCHITECTURES, DATASETS, Adam, AdamW, Config, Optimizer, RMSprop, Sgd
 from gradscope.training.data import Data
 from gradscope.training.device import resolve
@@ -51,11 +51,14 @@ def build(config: Config) -> Setup:
     Sets torch's random state; the caller keeps its own with ``device.own_random_state``.
 
     Raises:
-        TrainingError: the device is not there.
+        TrainingError: the device is not there, or the data cannot be loaded.
         ConfigError: what the data or the initialisation shows to be wrong, such as a batch larger than the data.
     """
     device = resolve(config.device)
-    data: Data = DATASETS[config.data.name].load(config.data, config.seed)
+    try:
+        data: Data = DATASETS[config.data.name].load(config.data, config.seed)
+    except OSError as error:
+        raise TrainingError(f"the data set {config.data.name!r} cannot be loaded: {error}") from error
     torch.manual_seed(derive(config.seed, "weights"))
     try:
         model: nn.Module = ARCHITECTURES[config.model.kind].build(config.model, data.input_shape, data.outputs)

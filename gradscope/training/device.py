@@ -39,12 +39,16 @@ def own_random_state(device: torch.device) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def out_of_memory_is_told(device: torch.device) -> Iterator[None]:
-    """Turn torch's out-of-memory errors, which have no type of their own on the CPU, into a ``TrainingError``."""
+def failures_are_told(device: torch.device) -> Iterator[None]:
+    """Turn torch's errors of a machine that cannot do the training into a ``TrainingError``; others pass as they are."""
     try:
         yield
     except RuntimeError as error:
+        # out of memory has no type of its own on the CPU; the compiler's is private, and importing it takes seconds
         if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
             hint = "lower data.batch_size (and raise training.accumulate to keep the step's batch), model.width or model.depth"
             raise TrainingError(f"out of memory on {device}", hint=hint) from error
+        if any(kind.__name__ == "TorchDynamoException" for kind in type(error).__mro__):
+            why = str(getattr(error, "inner_exception", error)).strip().partition("\n")[0]
+            raise TrainingError(f"torch.compile failed: {why}", hint="set training.compile to false") from error
         raise

@@ -15,7 +15,7 @@ from gradscope.scope import Scope, watch
 from gradscope.training.build import Setup, build
 from gradscope.training.checkpoint import save_checkpoint
 from gradscope.training.config import Cadence, Config
-from gradscope.training.device import out_of_memory_is_told, own_random_state, resolve
+from gradscope.training.device import failures_are_told, own_random_state, resolve
 from gradscope.training.interrupt import deferred_interrupt
 from gradscope.training.trainer import Trainer
 
@@ -61,7 +61,7 @@ def train(
         RunFolderError: ``out`` exists and is not empty, or cannot be written.
     """
     device = resolve(config.device)
-    with own_random_state(device), out_of_memory_is_told(device):
+    with own_random_state(device), failures_are_told(device):
         setup = build(config)
         if on_setup is not None:
             on_setup(setup)

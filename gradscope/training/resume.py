@@ -12,7 +12,7 @@ from gradscope.record.run import Run
 from gradscope.training.build import Setup, build
 from gradscope.training.checkpoint import load_checkpoint
 from gradscope.training.config import Config
-from gradscope.training.device import out_of_memory_is_told, own_random_state, resolve
+from gradscope.training.device import failures_are_told, own_random_state, resolve
 from gradscope.training.loop import CHECKPOINTS, Watcher, observe, take_steps
 from gradscope.training.trainer import Trainer
 
@@ -30,7 +30,7 @@ def resume(path: Path, *, on_setup: Callable[[Setup], None] | None = None, progr
     config = config_of(path)
     device = resolve(config.device)
     step, state = load_checkpoint(path / CHECKPOINTS)
-    with own_random_state(device), out_of_memory_is_told(device):
+    with own_random_state(device), failures_are_told(device):
         setup = build(config)
         if on_setup is not None:
             on_setup(setup)

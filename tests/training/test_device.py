@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from gradscope.errors import TrainingError
-from gradscope.training.device import out_of_memory_is_told, own_random_state, resolve
+from gradscope.training.device import failures_are_told, own_random_state, resolve
 
 ACCELERATOR = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
 
@@ -39,12 +39,26 @@ def test_the_callers_random_state_is_given_back() -> None:
     assert torch.equal(state, torch.get_rng_state())
 
 
-def test_running_out_of_memory_is_told_with_what_to_do() -> None:
-    with pytest.raises(TrainingError, match="out of memory on cpu") as caught, out_of_memory_is_told(torch.device("cpu")):
+def test_running_failures_are_told_with_what_to_do() -> None:
+    with pytest.raises(TrainingError, match="out of memory on cpu") as caught, failures_are_told(torch.device("cpu")):
         torch.empty(1 << 60, dtype=torch.uint8)
     assert "batch_size" in str(caught.value.hint)
 
 
+def test_a_compiler_that_is_missing_is_told_in_one_line() -> None:
+    from torch._dynamo.exc import BackendCompilerFailed
+
+    def backend(*_: object) -> None:
+        raise OSError("no C++ compiler found\nand a page of advice")
+
+    compiled = torch.compile(lambda x: x + 1, backend=backend)
+    with pytest.raises(TrainingError, match=r"torch.compile failed: no C\+\+ compiler found") as caught:  # noqa: SIM117
+        with failures_are_told(torch.device("cpu")):
+            compiled(torch.zeros(1))
+    assert isinstance(caught.value.__cause__, BackendCompilerFailed)
+    assert "\n" not in str(caught.value)
+
+
 def test_other_errors_pass_as_they_are() -> None:
-    with pytest.raises(RuntimeError, match="mat1 and mat2"), out_of_memory_is_told(torch.device("cpu")):
+    with pytest.raises(RuntimeError, match="mat1 and mat2"), failures_are_told(torch.device("cpu")):
         torch.zeros(2, 3) @ torch.zeros(2, 3)

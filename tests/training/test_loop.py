@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from gradscope.errors import ConfigError, RunFolderError, TrainingError
+from gradscope.errors import ConfigError, RecordingWarning, RunFolderError, TrainingError
 from gradscope.record.manifest import Status
 from gradscope.record.run import Run
 from gradscope.record.schema import TABLES
@@ -190,6 +190,20 @@ def test_training_leaves_the_callers_random_state_alone() -> None:
     assert torch.equal(state, torch.get_rng_state())
 
 
+def test_data_that_cannot_be_read_is_an_error_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sklearn.datasets
+
+    def missing(**_: object) -> None:
+        raise FileNotFoundError("digits.csv.gz")
+
+    monkeypatch.setattr(sklearn.datasets, "load_digits", missing)
+    with pytest.raises(TrainingError, match=r"the data set 'digits' cannot be loaded: digits.csv.gz"):
+        train(Config.model_validate({"model": {}, "data": {"name": "digits"}, "device": "cpu"}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_a_missing_device_is_an_error_before_anything_is_written(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="cuda"):
@@ -226,6 +240,21 @@ def test_a_cadence_by_table_reaches_the_record() -> None:
     assert run.grid("parameters", "grad_norm").steps.tolist() == [0, 2, 4, 5]
     assert run.grid("layers", "forward_norm").steps.tolist() == [0, 3, 5]
     assert run.grid("steps", "loss").steps.tolist() == list(range(6))
+
+
+def test_a_compiled_training_records_its_parameters_and_says_what_it_cannot_see(monkeypatch: pytest.MonkeyPatch) -> None:
+    compile_ = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda model: compile_(model, backend="aot_eager"))
+    with pytest.warns(RecordingWarning, match="compiled"):
+        run = train(config(training={"compile": True, "validate_every": 2}))
+    plain = train(config(training={"validate_every": 2}))
+    assert run.grid("layers", "forward_norm").empty
+    ours, theirs = (
+        dict(zip(r.grid("parameters", "grad_norm").names, r.grid("parameters", "grad_norm").values.T, strict=True))
+        for r in (run, plain)
+    )
+    assert ours.keys() == theirs.keys()
+    assert all(ours[name] == pytest.approx(theirs[name], rel=1e-4) for name in ours)
 
 
 def test_a_config_without_a_file_is_kept_as_resolved(tmp_path: Path) -> None:
