@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MANIFEST = "manifest.json"
+_PADDING = 2048
 _FILE = re.compile(r"part-(?P<first>\d{6,})-(?P<last>\d{6,})\.parquet|journal-(?P<number>\d{6,})\.arrow")
 
 
@@ -62,6 +63,22 @@ def table_files(folder: Path) -> TableFiles:
     covered = {number for first, last, _ in counted for number in range(first, last + 1)}
     superseded += [path for number, path in journals if number in covered]
     return TableFiles(tuple(counted), tuple(sorted(j for j in journals if j[0] not in covered)), tuple(superseded))
+
+
+def write_manifest(folder: Path, text: str) -> None:
+    """Put a manifest in place, padded with blanks: where the disk is full, there is room to state it in the old one's place."""
+    path = folder / MANIFEST
+    padded = text + " " * (_PADDING - 1 - len(text.encode()) % _PADDING + _PADDING) + "\n"
+    try:
+        write_whole(path, lambda draft: draft.write_text(padded, "utf-8"))
+    except OSError:
+        if not path.exists():
+            raise
+        with path.open("r+b", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size
+            if len(text.encode()) > size:
+                raise
+            file.write(text.encode().ljust(size))
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:

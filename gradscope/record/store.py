@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from gradscope.errors import FormatVersionError, RunFolderError
-from gradscope.record.files import MANIFEST, write_whole
+from gradscope.record.files import write_manifest
 from gradscope.record.grid import Block
 from gradscope.record.lock import LOCK, WriterLock
 from gradscope.record.losses import Losses
@@ -123,8 +123,7 @@ class RunFolder:
         data = self._losses.stated(self._manifest).to_dict()
         data = json.loads(json.dumps(data, default=str), parse_constant=str)  # JSON has no NaN and no Infinity
         self._manifest = Manifest.from_dict(data)
-        text = json.dumps(data, indent=1) + "\n"
-        write_whole(self.path / MANIFEST, lambda draft: draft.write_text(text, "utf-8"))
+        write_manifest(self.path, json.dumps(data, indent=1))
 
 
 def _unwritable(path: Path, error: Exception) -> RunFolderError:
