@@ -28,8 +28,8 @@ PERIOD = 0.25
 """Seconds between two redraws, at least."""
 SHARE = 0.01
 """Share of the time that drawing may take: where a redraw is dear they come less often."""
-LINES = 10
-"""Lines over a whole training where nothing can be redrawn."""
+LINES, PAUSE = 10, 1.0
+"""Where nothing can be redrawn: lines over a whole training, and seconds between two of them, at least."""
 
 
 class LiveView:
@@ -67,7 +67,8 @@ class LiveView:
             )
             self._live = Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False)
             self._live.start()
-        self._began = self._next = self._clock()
+        self._began = self._clock()
+        self._next = self._began + (0.0 if self._live else PAUSE)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -95,7 +96,7 @@ class LiveView:
             self._stream.write(f"{self.name}: {', '.join(self._facts(step, loss))}\n")
             self._stream.flush()
         now = self._clock()
-        self._next = now + max(PERIOD if self._live else 1.0, (now - self._asked) / SHARE)
+        self._next = now + max(PERIOD if self._live else PAUSE, (now - self._asked) / SHARE)
 
     def _tenth(self, step: int) -> int:
         return (step + 1 - self.start) * LINES // max(self.total - self.start, 1)

@@ -132,11 +132,11 @@ def log_ticks(low: float, high: float, most: int = 8) -> list[tuple[float, str]]
     """Heights and labels of at most about ``most`` ticks between 10**low and 10**high: decades, within few of them parts."""
     if high - low <= 2.6:
         for parts in ((1, 1.5, 2, 3, 5, 7), (1, 2, 5), (1, 3)):
-            heights = [m * 10.0**e for e in range(math.floor(low), math.ceil(high) + 1) for m in parts]
+            heights = [m * _power(e) for e in range(math.floor(low), math.ceil(high) + 1) for m in parts]
             heights = [h for h in heights if low <= math.log10(h) <= high]
             if len(heights) <= most:
                 return [(h, number(h)) for h in heights]
-    stride = next(s for s in (1, 2, 3, 5, 10, 20, 50, 100, 200) if (high - low) / s <= most)
+    stride = next(s for s in (1, 2, 3, 5, 10, 20, 50, 100, 200, 500) if (high - low) / s <= most)
     exponents = range(math.ceil(low / stride) * stride, math.floor(high) + 1, stride)
     return [(_power(e), power_of_ten(e)) for e in exponents]
 
@@ -183,4 +183,4 @@ def _thousands(value: float, _: object) -> str:
 
 def _power(exponent: float) -> float:
     """10**exponent, kept within what a float can hold."""
-    return float(10.0 ** min(max(exponent, -307.0), 307.0))
+    return float(10.0 ** min(max(exponent, -323.3), 308.2))

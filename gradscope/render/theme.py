@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import matplotlib
-import numpy as np
 from matplotlib import colormaps
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -112,12 +111,15 @@ def run_look(i: int) -> Look:
 
 
 def step_looks(count: int) -> list[Look]:
-    """Looks for early to late: from light and dotted to dark and solid, the last one the strongest."""
-    shades = np.linspace(0.78, 0.0, count) if count > 1 else np.zeros(1)
-    dashes = [*_DASHES[1:], *_DASHES[1:]][: count - 1][::-1]
+    """Looks for early to late: from light and broken to dark and solid, the last one the strongest."""
+    late = count - 1
     return [
-        Look(to_hex(colormaps[MAGNITUDE](float(shade))), dash, _MARKERS[(count - 1 - i) % len(_MARKERS)])
-        for i, (shade, dash) in enumerate(zip(shades, [*dashes, "-"], strict=True))
+        Look(
+            to_hex(colormaps[MAGNITUDE](0.78 * (late - i) / late if late else 0.0)),
+            _DASHES[(late - i) % len(_DASHES)],
+            _MARKERS[(late - i) % len(_MARKERS)],
+        )
+        for i in range(count)
     ]
 
 

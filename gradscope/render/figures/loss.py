@@ -77,7 +77,7 @@ def _curves(axes: Axes, shelf: scales.Shelf, train: Series, valid: Series, spike
     at = extremes(train.values, max(int(axes.bbox.width / 2), 1))
     style: dict[str, Any] = {"color": look.colour, "lw": 1.4, "zorder": 2 + i}
     if runs > 1:
-        style |= {"marker": look.marker, "markevery": 0.23, "markersize": 4.5}
+        style |= {"marker": look.marker, "markevery": (0, max(1, len(at) // 5)), "markersize": 4.5}
     shelf.draw(axes, train.steps[at], train.values[at], train.states[at], **style, label="training")
     shelf.draw(axes, valid.steps, valid.values, valid.states, **_dashed(look), lw=1.2, zorder=3 + i, label="validation")
     spiked = np.isin(train.steps, [first for first, _ in contiguous([int(step) for step in spikes])])

@@ -67,7 +67,7 @@ def _over_steps(axes: Axes, runs: Sequence[Run], profiles: Sequence[Profile]) ->
         at = np.union1d(extremes(low.values, width), extremes(high.values, width))
         lower = np.where(low.values > 0.0, low.values, bottom)
         axes.fill_between(middle.steps[at], lower[at], high.values[at], color=look.colour, alpha=0.18, lw=0)
-        curve = {"color": look.colour, "linestyle": look.dash, "marker": look.marker, "markevery": 0.2}
+        curve = {"color": look.colour, "linestyle": look.dash, "marker": look.marker, "markevery": (0, max(1, len(at) // 5))}
         shelf.draw(axes, middle.steps[at], middle.values[at], middle.states[at], **curve, label="median")
         zero = low.states == State.ZERO
         shelf.draw(axes, low.steps[zero], low.values[zero], low.states[zero], color=look.colour, lw=0, label="_zeros")

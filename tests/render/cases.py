@@ -1,0 +1,29 @@
+"""Runs that every figure and format has to cope with, with their verdicts; made once."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from gradscope.record.finding import Report
+from gradscope.record.run import Run
+from tests import synthetic
+
+MAKERS = {
+    "shallow": (lambda: synthetic.healthy_relu(5, 40), synthetic.healthy_report),
+    "vanishing": (lambda: synthetic.plain_sigmoid(20, 200), synthetic.vanishing_report),
+    "deep": (lambda: synthetic.plain_sigmoid(50, 300, clip=0.2), synthetic.vanishing_report),
+    "thousand": (lambda: synthetic.plain_sigmoid(1000, 60, gain=0.95), synthetic.vanishing_report),
+    "exploding": (lambda: synthetic.exploding(20, 200), synthetic.nonfinite_report),
+    "dead": (lambda: synthetic.dead_signal(20, 200), synthetic.vanishing_report),
+    "recurrent": (lambda: synthetic.recurrent(100), synthetic.healthy_report),
+    "one-layer": (lambda: synthetic.healthy_relu(1, 30), synthetic.healthy_report),
+    "one-step": (lambda: synthetic.healthy_relu(8, 1), synthetic.healthy_report),
+    "seldom": (lambda: synthetic.healthy_relu(8, 900, every=100), synthetic.healthy_report),
+}
+
+
+@cache
+def case(name: str) -> tuple[Run, Report]:
+    make, judge = MAKERS[name]
+    run = make()
+    return run, judge(run)

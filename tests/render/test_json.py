@@ -1,0 +1,45 @@
+import json
+
+import pytest
+
+from gradscope.record.finding import Report
+from gradscope.render import FORMATS
+from gradscope.render.terminal import Terminal
+from tests.render.cases import case
+
+write = FORMATS["json"].write
+
+
+def test_the_json_has_the_keys_of_the_contract_in_their_order():
+    run, report = case("vanishing")
+    found = json.loads(write(report, run))
+    assert list(found) == ["schema_version", "run", "verdict", "steps", "findings"]
+    assert (found["schema_version"], found["run"], found["verdict"], found["steps"]) == (
+        1,
+        "plain-sigmoid-20",
+        "pathological",
+        200,
+    )
+    (finding,) = found["findings"]
+    assert list(finding) == [
+        "code", "rule", "severity", "confidence", "layers", "steps", "timesteps", "signal", "value", "state", "threshold",
+        "noise_floor", "message", "cause", "cause_code", "remedies",
+    ]  # fmt: skip
+    assert (finding["steps"], finding["timesteps"], finding["threshold"]) == ([0, 199], None, 1e-3)
+
+
+def test_no_nan_and_no_infinity_stands_in_json():
+    _, report = case("exploding")
+    text = write(report)
+    found = json.loads(text, parse_constant=lambda name: pytest.fail(name))
+    assert [(f["value"], f["state"]) for f in found["findings"]][1] == (None, "inf")
+
+
+def test_json_is_the_same_on_every_terminal():
+    _, report = case("exploding")
+    assert write(report, terminal=Terminal(40, colour=True, unicode=False)) == write(report)
+
+
+def test_a_healthy_run_has_no_findings():
+    assert json.loads(write(Report("r", 3)))["findings"] == []
+    assert json.loads(write(Report("r", 0)))["verdict"] == "inconclusive"

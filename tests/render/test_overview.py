@@ -1,0 +1,58 @@
+import time
+
+import pytest
+from matplotlib.text import Text
+
+from gradscope.record.finding import Report
+from gradscope.render import plot, save
+from tests import synthetic
+from tests.render.cases import case
+
+
+def words(page) -> list[str]:
+    return [t.get_text() for t in page.findobj(Text) if t.get_text()]
+
+
+def test_the_page_holds_verdict_profile_map_and_loss():
+    run, report = case("vanishing")
+    said = words(plot(run, reports=[report]))
+    assert "✗ pathological" in said
+    assert "plain-sigmoid-20" in said
+    assert "20 layers, 200 steps, finished" in said
+    for title in ("Gradient by layer", "Gradient by layer and step", "Loss"):
+        assert title in said
+    assert any(text.startswith("layers.0-layers.22 (12 of 20), steps 0-199: backward_ratio") for text in said)
+
+
+def test_a_healthy_run_is_called_healthy():
+    run, report = case("shallow")
+    assert "✓ healthy" in words(plot(run, reports=[report]))
+
+
+def test_without_a_report_no_verdict_is_made_up():
+    said = words(plot(case("shallow")[0]))
+    assert not any(verdict in text for text in said for verdict in ("healthy", "pathological", "inconclusive"))
+
+
+def test_verdicts_of_several_runs_stand_under_each_other():
+    cases = [case(n) for n in ("vanishing", "shallow", "exploding")]
+    page = plot([run for run, _ in cases], reports=[report for _, report in cases])
+    heights = [t.get_position()[1] for t in page.subfigs[0].texts if t.get_text()[0] in "✓✗"]
+    assert len(heights) == 3
+    assert heights == sorted(heights, reverse=True)
+
+
+def test_more_findings_than_fit_are_counted_and_not_dropped_in_silence():
+    run, report = case("vanishing")
+    many = Report(run.name, 200, report.findings * 6)
+    assert any("and 2 more findings" in text for text in words(plot(run, reports=[many])))
+
+
+@pytest.mark.slow
+def test_fifty_layers_by_a_thousand_steps_are_drawn_and_saved_in_time(tmp_path):
+    """The bound is loose: a busy machine is not the code's doing. The figure takes about 0.45 s of one core."""
+    save(plot(synthetic.healthy_relu(5, 20)), tmp_path / "warm-up.png")
+    run = synthetic.plain_sigmoid(50, 1000)
+    start = time.process_time()
+    save(plot(run, reports=[synthetic.vanishing_report(run)]), tmp_path / "overview.png")
+    assert time.process_time() - start < 1.5

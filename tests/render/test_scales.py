@@ -1,0 +1,77 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.figure import Figure
+
+from gradscope.render.scales import layer_axis, linear_axis, log_axis, log_ticks, spread
+from gradscope.signals.states import states
+
+
+def axes(height: float = 4.0):
+    return Figure(figsize=(6, height)).add_axes((0, 0, 1, 1))
+
+
+def pair(*values: float):
+    numbers = np.array(values)
+    return numbers, states(numbers, np.ones(len(numbers), bool))
+
+
+@given(st.floats(-300, 300), st.floats(0.05, 600), st.integers(2, 8))
+def test_ticks_are_few_lie_inside_and_are_labelled_apart(low, span, most):
+    high = min(low + span, 300.0)
+    ticks = log_ticks(low, high, most)
+    assert len(ticks) <= most + 1
+    assert all(low - 1e-9 <= math.log10(height) <= high + 1e-9 for height, _ in ticks)
+    assert len({label for _, label in ticks}) == len(ticks)
+
+
+def test_a_logarithmic_axis_holds_all_that_is_shown_and_what_else_it_is_told():
+    panel = axes()
+    log_axis(panel, [pair(1e-12, 0.3)], also=(1e-15, 50.0))
+    low, high = panel.get_ylim()
+    assert low < 1e-15
+    assert high > 50.0
+
+
+def test_a_logarithmic_axis_of_nothing_finite_has_shelves_alone():
+    panel = axes()
+    shelf = log_axis(panel, [pair(0.0, math.nan, math.inf)])
+    assert len(shelf.heights) == 3
+    assert panel.get_ylim()[0] > 0.0
+
+
+@pytest.mark.parametrize("values", [(5e-324, 1.0), (1e-308, 1e308), (0.0, 5e-324, math.inf)])
+def test_the_ends_of_the_floats_have_an_axis(values):
+    panel = axes()
+    log_axis(panel, [pair(*values)])
+    assert 0.0 < panel.get_ylim()[0] < panel.get_ylim()[1] < math.inf
+
+
+def test_a_linear_axis_has_no_shelf_for_zero():
+    panel = axes()
+    shelf = linear_axis(panel, [pair(0.0, 1.0, math.nan)])
+    assert [s.name for s in shelf.heights] == ["NAN"]
+    assert panel.get_ylim()[1] > shelf.heights[next(iter(shelf.heights))] > 1.0
+
+
+def test_spread_holds_the_first_and_the_last_and_no_two_too_near():
+    for count in (1, 2, 5, 20, 999, 1000):
+        for most in (2, 3, 8):
+            places = spread(count, most)
+            assert places[0] == 0
+            assert places[-1] == count - 1
+            assert len(places) <= max(most, 2)
+            assert len(set(places)) == len(places)
+
+
+def test_layers_are_named_where_there_is_room_and_numbered_where_there_is_no_name():
+    panel = axes()
+    layer_axis(panel, [f"encoder.block.{i}.linear" for i in range(100)], inches=6.0)
+    labels = [t.get_text() for t in panel.get_xticklabels()]
+    assert 2 <= len(labels) <= 6
+    assert all(len(label) <= 18 for label in labels)
+    layer_axis(panel, 1000, inches=6.0)
+    assert panel.get_xticklabels()[-1].get_text() == "1,000"
