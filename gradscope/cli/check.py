@@ -42,15 +42,17 @@ def check(
     runs_dir: RunsDir = RUNS_DIR,
 ) -> None:
     """Judge a recorded run: what is wrong, in which layers and steps, by which numbers, and what to do."""
+    from gradscope.detect.baseline import beyond, read_baseline
     from gradscope.detect.engine import Settings
     from gradscope.detect.engine import check as judge
     from gradscope.record.reader import load_run
     from gradscope.render.terminal import PLAIN, Terminal
 
     writer = FORMATS.load(format)
+    known = read_baseline(baseline) if baseline else ()
     folder = find_run(run, runs_dir)
     recorded = load_run(folder)
-    report = judge(recorded, Settings(select=tuple(select or ()), ignore=tuple(ignore or ())))
+    report = beyond(judge(recorded, Settings(select=tuple(select or ()), ignore=tuple(ignore or ()))), known)
     deliver(writer.write(report, recorded, terminal=PLAIN if output else Terminal.of(sys.stdout)), output)
     if format == "text":
         next_command("plot", folder)

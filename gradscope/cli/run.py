@@ -18,7 +18,9 @@ from gradscope.cli.terminal import INTERRUPTED, deliver, next_command, note, war
 from gradscope.render import FORMATS
 
 if TYPE_CHECKING:
+    from gradscope.render.live import LiveView
     from gradscope.training.build import Setup
+    from gradscope.training.loop import Progress, Watcher
 
 
 class Device(StrEnum):
@@ -59,20 +61,18 @@ def run(
     loaded = load_config(config, chosen)
     writer = FORMATS.load(format)
 
-    from gradscope.cli.live import live_view
     from gradscope.detect.engine import Settings, check
     from gradscope.record.manifest import Status
+    from gradscope.render.live import LiveView
     from gradscope.render.terminal import Terminal
     from gradscope.training.loop import train
 
     folder = out or runs_dir / _folder_name(loaded.name)
-    with live_view(loaded.name, quiet=quiet) as watcher:
-        recorded = train(
-            loaded,
-            folder,
-            on_setup=None if quiet else lambda setup: note(described(setup)),
-            progress=watcher,
-        )
+    if quiet:
+        recorded = train(loaded, folder)
+    else:
+        with LiveView(loaded.name, loaded.training.steps, sys.stderr) as view:
+            recorded = train(loaded, folder, on_setup=lambda setup: note(described(setup)), progress=shown_in(view))
     report = check(recorded, Settings(ignore=loaded.detect.ignore))
     deliver(writer.write(report, recorded, terminal=Terminal.of(sys.stdout)), None)
     if not quiet:
@@ -82,6 +82,19 @@ def run(
         warn(f"interrupted after {report.steps:,} of {loaded.training.steps:,} steps")
         raise typer.Exit(INTERRUPTED)
     gate(report, fail_on)
+
+
+def shown_in(view: LiveView) -> Watcher:
+    """Shows each step that is due, with the gradient by layer as it was last recorded."""
+    from gradscope.signals.profiles import depth_profile
+
+    def show(progress: Progress) -> None:
+        if view.due(progress.step):
+            last = depth_profile(progress.scope.run).measured
+            measured = (None, None) if last.empty else (last.values[-1], last.present[-1])
+            view.update(progress.step, progress.loss, *measured)
+
+    return show
 
 
 def described(setup: Setup) -> str:

@@ -216,3 +216,9 @@ def test_any_words_are_refused_without_a_traceback(here: Path, words: list[str])
     result = gradscope("run", "missing.yaml", *words)
     assert result.exit_code == 2
     assert "Traceback" not in result.output
+
+
+def test_a_baseline_that_is_none_is_told(here: Path, recorded: Path) -> None:
+    lines = told(here, "check", recorded / "healthy", "--baseline", "small.yaml")
+    assert lines[0].startswith("error: small.yaml: the baseline is not JSON: ")
+    assert lines[1] == "hint: gradscope check RUN --format json -o FILE writes one"

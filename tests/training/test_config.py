@@ -146,7 +146,7 @@ def test_an_unknown_rule_is_not_ignored_in_silence(tmp_path: Path) -> None:
     assert load(tmp_path, LEAST, "detect.ignore=[vanishing-gradients, GS102]").detect.ignore == ("vanishing-gradients", "GS102")
     (problem,) = problems(tmp_path, LEAST, "detect.ignore=[exploding-gradients, vanishing-gradient]")
     assert problem.startswith(
-        "--set:1:36: detect.ignore[1]: no rule is called 'vanishing-gradient'; did you mean 'vanishing-grad"
+        "--set:1:37: detect.ignore[1]: no rule is called 'vanishing-gradient'; did you mean 'vanishing-grad"
     )
 
 
