@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from gradscope.errors import RunFolderError, UsageError
 from gradscope.record.manifest import Status
 from gradscope.record.reader import read_manifest
@@ -23,7 +25,7 @@ def resume(path: Path, *, on_setup: Callable[[Setup], None] | None = None, progr
     Rows after the checkpoint are cut first. What follows is bit-identical to the uninterrupted run (``wall_seconds`` aside).
 
     Raises:
-        RunFolderError: no run folder, no checkpoint in it, or another process writes it.
+        RunFolderError: no run folder, no checkpoint that fits in it, or another process writes it.
         UsageError: the run is finished, or was not recorded by ``gradscope run``.
         TrainingError: no such device, out of memory.
     """
@@ -50,4 +52,9 @@ def config_of(path: Path) -> Config:
         raise UsageError(f"{path}: this run is {manifest.status.value}; there is nothing to resume")
     if manifest.config is None:
         raise UsageError(f"{path}: this run was not recorded by gradscope run; resume it in its own training code")
-    return Config.model_validate(manifest.config)
+    try:
+        return Config.model_validate(manifest.config)
+    except ValidationError as error:
+        first = error.errors()[0]
+        at = ".".join(str(part) for part in first["loc"])
+        raise RunFolderError(f"{path}: the config in its manifest cannot be used: {at}: {first['msg']}") from error

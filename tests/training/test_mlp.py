@@ -90,11 +90,11 @@ def test_modules_are_named_by_what_they_are() -> None:
 
 @pytest.mark.parametrize("residual", [False, True])
 def test_a_thousand_layers_build_and_take_a_step_in_seconds(residual: bool) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     model = network(depth=1000, width=64, residual=residual, norm="layer")
     F.cross_entropy(model(torch.randn(64, 2, 3)), torch.randint(4, (64,))).backward()
     torch.optim.SGD(model.parameters(), lr=0.1).step()
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10
 
 
 def test_a_residual_network_of_a_thousand_normed_layers_keeps_its_signal() -> None:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +130,36 @@ def stop_after_the_last_checkpoint(folder: Path) -> Any:
             raise Killed
 
     return watcher
+
+
+def test_a_killed_process_loses_nothing_that_a_resume_does_not_bring_back(tmp_path: Path) -> None:
+    given = resumable({"optimizer": {"name": "adam"}})
+    (tmp_path / "given.yaml").write_text(given.to_yaml())
+    program = f"""
+import os, signal, torch
+from pathlib import Path
+from gradscope.training.config import load_config
+from gradscope.training.loop import train
+torch.set_num_threads(1)
+folder = Path({str(tmp_path)!r})
+die = lambda p: p.step == 9 and os.kill(os.getpid(), signal.SIGKILL)
+train(load_config(folder / "given.yaml"), folder / "run", progress=die)
+"""
+    ended = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    seen: list[int] = []
+    resumed = resume(tmp_path / "run", progress=lambda p: seen.append(p.step))
+    assert seen[0] == 8
+    assert_same_record(train(given), resumed)
+
+
+def test_a_manifest_whose_config_is_damaged_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Killed):
+        train(resumable({}), tmp_path / "run", progress=die_at(5))
+    manifest = tmp_path / "run" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"width": 16', '"width": 0'))
+    with pytest.raises(RunFolderError, match=r"config in its manifest cannot be used: model\.width"):
+        resume(tmp_path / "run")
 
 
 def test_a_finished_run_has_nothing_to_resume(tmp_path: Path) -> None:
