@@ -7,6 +7,7 @@ then. Between two redraws a step costs one reading of the clock.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from types import TracebackType
 from typing import TextIO
@@ -30,6 +31,8 @@ SHARE = 0.01
 """Share of the time that drawing may take: where a redraw is dear they come less often."""
 LINES, PAUSE = 10, 1.0
 """Where nothing can be redrawn: lines over a whole training, and seconds between two of them, at least."""
+RECENT = 20
+"""Updates that the speed is taken over: the first steps of a training are slow, and not what is to come."""
 
 
 class LiveView:
@@ -51,8 +54,8 @@ class LiveView:
         self.name, self.total, self.start = plain(name, 40), total, start
         self._stream, self._clock = stream, clock
         self._terminal = terminal or Terminal.of(stream)
-        self._began = self._asked = clock()
-        self._next = self._began
+        self._asked = self._next = clock()
+        self._shown: deque[tuple[float, int]] = deque(maxlen=RECENT)
         self._said = 0
         self._live: Live | None = None
 
@@ -67,8 +70,9 @@ class LiveView:
             )
             self._live = Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False)
             self._live.start()
-        self._began = self._clock()
-        self._next = self._began + (0.0 if self._live else PAUSE)
+        began = self._clock()
+        self._shown.append((began, self.start))
+        self._next = began + (0.0 if self._live else PAUSE)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -96,15 +100,17 @@ class LiveView:
             self._stream.write(f"{self.name}: {', '.join(self._facts(step, loss))}\n")
             self._stream.flush()
         now = self._clock()
+        self._shown.append((self._asked, step + 1))
         self._next = now + max(PERIOD if self._live else PAUSE, (now - self._asked) / SHARE)
 
     def _tenth(self, step: int) -> int:
         return (step + 1 - self.start) * LINES // max(self.total - self.start, 1)
 
     def _facts(self, step: int, loss: float) -> list[str]:
-        taken, seconds = step + 1 - self.start, self._clock() - self._began
+        then, before = self._shown[0]
+        taken, seconds = step + 1 - before, self._asked - then
         facts = [f"step {step + 1:,} of {self.total:,}", f"loss {number(loss, 4)}"]
-        if seconds > 0.0:
+        if taken > 0 and seconds > 0.0:
             left = (self.total - step - 1) * seconds / taken
             facts += [f"{number(taken / seconds)} steps/s", f"{duration(left)} left"]
         return facts

@@ -85,7 +85,7 @@ STATES = {
     State.INF: StateLook("#f98a1b", "///"),
     State.ZERO: StateLook("#000000", "..."),
     State.UNDERFLOW: StateLook("#8e6bbf", "---"),
-    State.ABSENT: StateLook("#d9d9d9", ""),
+    State.ABSENT: StateLook("#ffffff", ""),
 }
 
 _HUES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#1a1a1a")  # Okabe and Ito (2008)

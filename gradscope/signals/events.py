@@ -15,6 +15,8 @@ WINDOW = 50
 """Earlier values that a spike is measured against."""
 WARM_UP = 10
 """Values needed before anything can be called a spike."""
+CHUNK = 1 << 16
+"""Values that are scored at once: a million of them with their windows would fill the memory."""
 LEAST_SPREAD = 0.15
 """Spread of the logarithm below which a series counts as this noisy: a still series would else spike at every ripple."""
 SPIKE_SCORE = 6.0
@@ -92,8 +94,9 @@ def spike_scores(of: Series) -> Floats:
     found = np.full(len(logs), np.nan)
     for i in range(WARM_UP, min(WINDOW, len(logs))):
         found[i] = _scores(logs[i : i + 1], logs[None, :i])[0]
-    if len(logs) > WINDOW:
-        found[WINDOW:] = _scores(logs[WINDOW:], sliding_window_view(logs, WINDOW)[:-1])
+    for i in range(WINDOW, len(logs), CHUNK):
+        stop = min(i + CHUNK, len(logs))
+        found[i:stop] = _scores(logs[i:stop], sliding_window_view(logs[i - WINDOW : stop - 1], WINDOW))
     scores[usable] = found
     return scores
 

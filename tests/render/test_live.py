@@ -94,6 +94,16 @@ def test_a_resumed_training_counts_its_speed_from_where_it_began():
     assert text.splitlines()[0] == "sick: step 110 of 200, loss 0.02091, 1 steps/s, 1:30 left"
 
 
+def test_the_time_left_forgets_the_slow_first_steps():
+    stream, clock = io.StringIO(), Clock()
+    with LiveView("sick", 10_000, stream, terminal=Terminal(interactive=True, width=200), clock=clock) as view:
+        for step in range(5_000):
+            clock.now += 10.0 if step == 0 else 0.01
+            if view.due(step):
+                view.update(step, 1.0)
+    assert "0:50 left" in stream.getvalue().rpartition("step ")[2]
+
+
 def test_a_gradient_that_was_not_measured_is_left_out():
     text, _ = train(3, 1.0, terminal=Terminal(interactive=True), gradient=None)
     assert "gradient" not in text

@@ -45,7 +45,9 @@ def test_verdicts_of_several_runs_stand_under_each_other():
 def test_more_findings_than_fit_are_counted_and_not_dropped_in_silence():
     run, report = case("vanishing")
     many = Report(run.name, 200, report.findings * 6)
-    assert any("and 2 more findings" in text for text in words(plot(run, reports=[many])))
+    said = words(plot(run, reports=[many]))
+    assert any("and 2 more findings" in text for text in said)
+    assert any("6 findings, the worst first" in text for text in said)
 
 
 @pytest.mark.slow

@@ -40,6 +40,13 @@ def test_spike_scores_are_what_the_definition_says():
     assert spike_scores(of(values)) == pytest.approx(naive(values), nan_ok=True)
 
 
+def test_a_long_series_is_scored_like_a_short_one(monkeypatch):
+    values = of(np.exp(np.random.default_rng(5).standard_normal(500)))
+    whole = spike_scores(values)
+    monkeypatch.setattr("gradscope.signals.events.CHUNK", 7)
+    assert spike_scores(values) == pytest.approx(whole, nan_ok=True)
+
+
 @pytest.mark.parametrize("count", [0, 1, 10, 11, 49, 50, 51, 52])
 def test_spike_scores_of_short_series_are_those_of_the_definition(count):
     values = np.exp(np.random.default_rng(count).standard_normal(count))

@@ -108,8 +108,10 @@ def _legend(profiles: Sequence[Profile]) -> list[Artist]:
         first = [int(p.steps[at.argmax()]) for p in profiles if (at := (p.states == state).any(axis=1)).any()]
         if first:
             since = "" if state == State.ABSENT else f" (from step {min(first):,})"
-            label = state.words + since
-            entries.append(Patch(facecolor=look.colour, edgecolor="white", lw=0.0, hatch=look.hatch, label=label))
+            label, edge = state.words + since, "white" if look.hatch else theme.REFERENCE
+            entries.append(
+                Patch(facecolor=look.colour, edgecolor=edge, lw=0.0 if look.hatch else 0.8, hatch=look.hatch, label=label)
+            )
     return entries
 
 

@@ -25,6 +25,8 @@ LOG_FROM = 20.0
 """Ratio of largest to smallest loss from which the axis is logarithmic."""
 LANE = 0.17
 """Inches that one kind of event takes under the curves."""
+BARS = 2000
+"""Steps of a lane that are told apart; of a longer run neighbours are drawn as one, no wider than a hair."""
 EVENTS = {"nonfinite": "not finite", "spikes": "spike", "skipped": "skipped step", "clipped": "clipped"}
 COLOURS = {"nonfinite": "#c51b1b", "spikes": "#b35806", "skipped": "#8e6bbf", "clipped": "#8c8c8c"}
 
@@ -104,7 +106,9 @@ def _lanes(axes: Axes, lanes: Sequence[tuple[int, str]], happened: Sequence[Even
     axes.spines["left"].set_visible(False)
     axes.yaxis.set_major_locator(NullLocator())
     for row, (i, kind) in enumerate(lanes):
-        spans = [(a - 0.5, b - a + 1.0) for a, b in contiguous([int(s) for s in getattr(happened[i], kind)])]
+        together = max(1, int(axes.get_xlim()[1]) // BARS)
+        stretches = contiguous((getattr(happened[i], kind) // together).tolist())
+        spans = [(a * together - 0.5, (b - a + 1.0) * together) for a, b in stretches]
         axes.broken_barh(spans, (row + 0.15, 0.7), color=COLOURS[kind], lw=0.8, gid=f"event-{kind}")
         beside: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "clip_on": False}
         axes.text(-0.015, row + 0.5, EVENTS[kind], size=7.5, ha="right", va="center", **beside)

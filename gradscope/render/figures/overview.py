@@ -68,7 +68,10 @@ def _verdict(figure: theme.Page, runs: Sequence[Run], reports: Sequence[Report])
             x = write(x, f"{theme.VERDICT_SIGN[verdict]} {verdict}", **look) + 0.15
         x = write(x, plain(name, 60), size=large, weight="bold") + 0.15
         depth = sum(layer.trunk for layer in run.catalogue.layers)
-        write(x, f"{count(depth, 'layer')}, {count(run.step_count, 'step')}, {run.status.value}", size=9.5, color=theme.QUIET)
+        facts = [count(depth, "layer"), count(run.step_count, "step"), run.status.value]
+        if reports and len(reports[i].findings) > len(_spelt_out(runs, reports[i])):
+            facts.append(f"{len(reports[i].findings):,} findings, the worst first")
+        write(x, ", ".join(facts), size=9.5, color=theme.QUIET)
         for finding in _spelt_out(runs, reports[i]) if reports else ():
             down += LINE
             name = f"{finding.code} {finding.rule}"
