@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -98,6 +99,12 @@ class Adaptive:
             within = self.spent[kind] <= self.ALLOWANCE
             self._next = self.steps + (max(0, self.steps // self.PER_DOUBLING - 1) if within else 0)
 
+    def gap(self, kind: str) -> int:
+        """Steps between two samples of a kind that keep its half of the budget, by what both have cost so far."""
+        mean = self.total / max(self.steps, 1)
+        allowed = 0.5 * self.overhead * mean
+        return max(1, min(10**6, math.ceil(self._cost[kind] / allowed))) if allowed > 0 else 10**6
+
     def describe(self) -> str:
         def gap(kind: str) -> str:
             n = max(1, round(self.steps / self.counted[kind])) if self.counted[kind] else 0
@@ -110,6 +117,35 @@ class Adaptive:
             f"recording took {share:.1%} of the step time; gradient norms every {'step' if norms == 1 else f'{norms} steps'}, "
             f"layers and weights {gap('full')}"
         )
+
+
+@dataclass
+class Shared:
+    """An adaptive cadence that several processes follow as one: at each full sample rank 0 says when the next ones are due.
+
+    ``agree`` gives rank 0's number to every process; it is called after full samples only, so that no other step waits.
+    """
+
+    own: Adaptive
+    agree: Callable[[int], int]
+    _next: int = 0
+    _stride: int = 1
+    _step: int = 0
+
+    def plan(self, step: int) -> Plan:
+        self._step = step
+        if step in Adaptive.ALWAYS or step == self._next:
+            return EVERYTHING
+        return frozenset((GRADIENTS,)) if self._stride and step % self._stride == 0 else NOTHING
+
+    def account(self, plan: Plan, spent: float, elapsed: float) -> None:
+        self.own.account(plan, spent, elapsed)
+        if plan == EVERYTHING:
+            self._next = self._step + self.agree(self.own.gap("full"))
+            self._stride = self.agree(self.own.gap(GRADIENTS))
+
+    def describe(self) -> str:
+        return self.own.describe()
 
 
 def cadence(every: int | Mapping[str, int] | None, overhead: float, last: int | None = None) -> Cadence:

@@ -2,8 +2,7 @@
 
 One optimizer step, in order: forward hooks (only at steps that sample layers) -> end of backward, by a callback queued from
 one parameter's hook: gradients before clipping -> the optimizer's step pre-hook: gradients as the optimizer gets them, and
-weights before -> ``step``: weights after, everything into the buffer. ``integration-facts`` for each framework decide the
-details; they stand where they matter.
+weights before -> ``step``: weights after, everything into the buffer.
 """
 
 from __future__ import annotations
@@ -12,19 +11,19 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor, nn
 
+from gradscope.capture import rows
+from gradscope.capture.anchor import Anchor
 from gradscope.capture.buffer import Buffer, Pending, merged
-from gradscope.capture.cadence import GRADIENTS, LAYERS, NOTHING, PARAMETERS, TIMESTEPS, Cadence, Fixed, Plan
+from gradscope.capture.cadence import GRADIENTS, LAYERS, NOTHING, PARAMETERS, TIMESTEPS, Adaptive, Cadence, Fixed, Plan, Shared
 from gradscope.capture.distributed import Processes
 from gradscope.capture.guard import Hook
 from gradscope.capture.layers import Layers
 from gradscope.capture.naming import compiled_under, public_names, unwrap
 from gradscope.capture.parameters import Parameters, Reading
 from gradscope.capture.through_time import replayable
-from gradscope.record.grid import Block, Bools, Floats
+from gradscope.record.grid import Block
 from gradscope.record.manifest import Catalogue, ParameterInfo
 
 FLUSH_SECONDS = 0.9
@@ -57,6 +56,8 @@ class Recorder:
         self.buffer = Buffer()
         self.spent = 0.0
         self._read_parameters()
+        if self.processes.many and isinstance(cadence, Adaptive):
+            self.cadence = Shared(cadence, self.processes.agree)
         compiled = compiled_under(model)
         if compiled:
             note(f"layers: {compiled} is compiled; its inside runs no hooks, so only its parameters are recorded")
@@ -66,8 +67,7 @@ class Recorder:
         for name, module in modules:
             if isinstance(module, nn.RNNBase) and (why := replayable(module)):
                 note(f"timesteps: {name} {why}; its gradient through time is not recorded")
-        self._anchors: list[Any] = []
-        self._anchor: nn.Parameter | None = None
+        self._anchor = Anchor(self._end_of_backward, self._guard)
         self._hooks: list[Any] = []
         self._broken = False
         self._samples = 0
@@ -120,7 +120,7 @@ class Recorder:
 
     def flush(self) -> None:
         """Waits for the device once and hands everything that waits to the sink."""
-        blocks = [_without_idle_clipping(b) for b in self.buffer.drain()]
+        blocks = [rows.without_idle_clipping(b) for b in self.buffer.drain()]
         if blocks and self.processes.rank == 0:
             self.emit(blocks)
         self._last_flush = time.perf_counter()
@@ -163,18 +163,15 @@ class Recorder:
         self._lr: float | None = None
         self._inverse_scale: Tensor | None = None
         self._weights_mark = 0
-        self._queued = False
 
     def _arm(self) -> None:
         self._reset()
         plan = self.cadence.plan(self.step_index)
-        if self.processes.many:
-            plan = frozenset(k for i, k in enumerate(_KINDS) if self.processes.agree(_bits(plan)) >> i & 1)
         self._plan = plan
-        if plan & {GRADIENTS, PARAMETERS}:
-            self._set_anchor()
+        if plan:
+            self._anchor.drop(self.parameters.items)
         else:
-            self._drop_anchors()
+            self._anchor.lift()
         if self.layers is not None:
             if LAYERS in plan:
                 self.layers.attach(through_time=TIMESTEPS in plan)
@@ -182,46 +179,16 @@ class Recorder:
                 self.layers.detach()
 
     def _disarm(self) -> None:
-        self._drop_anchors()
+        self._anchor.lift()
         if self.layers is not None:
             self.layers.detach()
 
-    def _drop_anchors(self) -> None:
-        for handle in self._anchors:
-            handle.remove()
-        self._anchors = []
-
-    def _set_anchor(self) -> None:
-        """One parameter whose gradient tells that a backward runs; all of them until one has shown that it gets one."""
-        if len(self._anchors) == 1 and self._anchor is not None and self._anchor.requires_grad:
-            return
-        self._drop_anchors()
-        known = [self._anchor] if self._anchor is not None and self._anchor.requires_grad else self.parameters.items
-        self._anchors = [
-            p.register_post_accumulate_grad_hook(self._guard(self._gradient_arrived))  # type: ignore[no-untyped-call]
-            for p in known
-            if p.requires_grad
-        ]
-        if len(self._anchors) != 1:
-            self._anchor = None
-
-    def _gradient_arrived(self, parameter: Tensor) -> None:
-        if self._queued:
-            return
-        self._queued = True
-        if isinstance(parameter, nn.Parameter):
-            self._anchor = parameter
-        engine: Any = torch.autograd.Variable._execution_engine
-        # DDP and FSDP2 finish their reductions in callbacks of this kind; one queued from a callback runs after them
-        engine.queue_callback(lambda: engine.queue_callback(self._guard(self._end_of_backward)))
-
     def _end_of_backward(self) -> None:
-        self._queued = False
         if self.layers is not None and LAYERS in self._plan:
             self.layers.end_of_backward()
         if self._in_step and self._weights_version() != self._weights_mark:
             return  # a closure's later evaluations: the record is the gradient at the weights the step began with
-        self._inverse_scale = self._scale()
+        self._inverse_scale = rows.inverse(rows.scale_of(self.scaler))
         self._raw = self.parameters.measure(full=PARAMETERS in self._plan, inverse_scale=self._inverse_scale)
 
     def _before_step(self, optimizer: Any, _args: Any, _kwargs: Any) -> None:
@@ -248,8 +215,7 @@ class Recorder:
 
     def _finish(self, loss: Tensor | float, metrics: Mapping[str, Tensor | float | None], now: float) -> None:
         if self._plan and self._raw is None:
-            self._drop_anchors()  # the one that was trusted kept silent: all are asked at the next sample
-            self._anchor = None
+            self._anchor.lost()
         host: dict[str, float | None] = {"lr": self._lr if self._lr is not None else self._current_lr()}
         device: dict[str, Tensor] = {}
         for name, value in (("loss", loss), *metrics.items()):
@@ -259,87 +225,31 @@ class Recorder:
                 host[name] = value
         if self.scaler is not None:
             host["skipped"] = float(not self._stepped)
-            if (scale := _scale_of(self.scaler)) is not None:
+            if (scale := rows.scale_of(self.scaler)) is not None:
                 device["loss_scale"] = scale.clone()
         host["wall_seconds"] = now - self._began
         if self._raw is not None:
-            self._parameter_rows(device)
-        elif PARAMETERS in self._plan and not self.parameters.items:
-            self.note("parameters: the model has none")
+            full = PARAMETERS in self._plan
+            row, of_step = rows.parameter_row(self.step_index, self.parameters, self._raw, self._clipped, full=full)
+            device.update(of_step)
+            self.buffer.add(row)
+            self._reread_if_changed()
         if LAYERS in self._plan and self.layers is not None:
-            self._layer_rows(device)
+            device.update(self._read_layers(self.layers))
         self.buffer.add(Pending("steps", self.step_index, host=merged(host), device=device))
 
-    def _parameter_rows(self, of_step: dict[str, Tensor]) -> None:
-        raw = self._raw
-        assert raw is not None
-        of_step["total_norm"] = raw.total
-        device = dict(raw.columns)
-        valid = dict.fromkeys(device, raw.present) if not raw.present.all() else {}
-        if self._clipped is not None:
-            clipped = self._clipped
-            of_step["clipped_norm"] = clipped.total
-            of_step["clip_coefficient"] = clipped.total / raw.total
-            device["clipped_norm"] = clipped.columns["grad_norm"]
-            valid["clipped_norm"] = clipped.present
-        host: dict[str, float | Floats] = {}
-        if PARAMETERS in self._plan:
-            weights = self.parameters.after_step()
-            for name in ("weight_norm", "update_norm"):
-                if name in weights:
-                    device[name] = weights.pop(name)
-            if weights:
-                of_step["update_norm"] = weights.pop("total_update_norm")
-                of_step.update(weights)
-            if (cosine := self.parameters.cosine()) is not None:
-                of_step["grad_cosine"] = cosine
-            host["frozen"] = np.array([float(not p.requires_grad) for p in self.parameters.items])
-        self.buffer.add(
-            Pending("parameters", self.step_index, self.parameters.entities, host, device, valid, self._complete_parameters)
-        )
-        self._reread_if_changed()
-
-    def _layer_rows(self, of_step: dict[str, Tensor]) -> None:
-        layers = self.layers
-        assert layers is not None
-        gather, world = layers.gather, self.processes.world
-        if gather.keys:
-            device = gather.finish(self.processes, self._inverse_scale)
-            kept = [i for i, key in enumerate(gather.keys) if key[0] in layers.infos]  # the first sample watches more
-            self.buffer.add(
-                Pending(
-                    "layers",
-                    self.step_index,
-                    tuple(gather.keys[i] for i in kept),
-                    device=device,
-                    complete=lambda arrived: gather.complete(arrived, world, kept),
-                )
-            )
+    def _read_layers(self, layers: Layers) -> dict[str, Tensor]:
+        row = rows.layer_row(self.step_index, layers, self.processes, self._inverse_scale)
+        if row is not None:
+            self.buffer.add(row)
         elif self._stepped:
             self.note("layers: no module with a gradient was called; its signals are not recorded")
-        output = layers.output.finish()
-        if output and self._inverse_scale is not None:
-            output["output_backward_norm"] = output["output_backward_norm"] * self._inverse_scale.to(torch.float64)
-        of_step.update(output)
-        for replay in layers.replays:
-            if (norms := replay.norms()) is not None:
-                entities = tuple((replay.name, t) for t in range(len(norms)))
-                scale = 1.0 if self._inverse_scale is None else self._inverse_scale.to(norms)
-                self.buffer.add(Pending("timesteps", self.step_index, entities, {}, {"backward_norm": norms * scale}))
+        for row in rows.timestep_rows(self.step_index, layers, self._inverse_scale):
+            self.buffer.add(row)
+        of_step = rows.output_columns(layers, self._inverse_scale)
         layers.rediscover_if_changed()
         layers.clear()
-
-    # ---- what reached the host
-
-    def _complete_parameters(self, arrived: Mapping[str, Floats]) -> tuple[dict[str, Floats], dict[str, Bools]]:
-        """Norms that float32 could not hold are absent, and the next ones are read in float64."""
-        valid = {}
-        for column, kind in _NORMS.items():
-            if column in arrived:
-                trusted = self.parameters.learn(kind, arrived[column][None])[0]
-                if not trusted.all():
-                    valid[column] = trusted
-        return dict(arrived), valid
+        return of_step
 
     # ---- small things
 
@@ -370,10 +280,6 @@ class Recorder:
     def _current_lr(self) -> float | None:
         return float(self.optimizers[0].param_groups[0]["lr"]) if self.optimizers else None
 
-    def _scale(self) -> Tensor | None:
-        scale = None if self.scaler is None else _scale_of(self.scaler)
-        return None if scale is None else scale.double().reciprocal() if scale.device.type != "mps" else scale.reciprocal()
-
     def _guard(self, hook: Hook) -> Hook:
         def guarded(*args: Any) -> None:
             began = time.perf_counter()
@@ -393,10 +299,6 @@ class Recorder:
         self.note(f"recording ended at step {self.step_index}: {type(error).__name__}: {error}")
 
 
-_NORMS = {"grad_norm": "gradient", "clipped_norm": "gradient", "weight_norm": "weight", "update_norm": "update"}
-_KINDS = (GRADIENTS, PARAMETERS, LAYERS, TIMESTEPS)
-
-
 def _is_learning_step(step: int) -> bool:
     """When what was learnt of magnitudes is adopted under a fixed cadence: 1, 2, 4 ... 64 and every 64 after. There the step
     alone, never the clock, decides how a value is read, so that two runs record the same bits.
@@ -404,34 +306,10 @@ def _is_learning_step(step: int) -> bool:
     return step % 64 == 0 or (step < 64 and step & (step - 1) == 0)
 
 
-def _bits(plan: Plan) -> int:
-    return sum(1 << i for i, kind in enumerate(_KINDS) if kind in plan)
-
-
 def _inside(name: str, compiled: str | None) -> bool:
     return compiled is not None and (name == compiled or name.startswith(compiled + "."))
-
-
-def _scale_of(scaler: Any) -> Tensor | None:
-    scale = scaler._get_scale_async()
-    return scale if isinstance(scale, Tensor) else None
 
 
 def _accumulated(parameters: Parameters, raw: Reading) -> bool:
     """Whether all gradients that were read at the end of backward still stand: else an optimizer inside it took them."""
     return all(p.grad is not None for p, was in zip(parameters.items, raw.present, strict=True) if was)
-
-
-def _without_idle_clipping(block: Block) -> Block:
-    """Drops clipped norms that equal the raw ones: what moved the gradient was a scaler, or a limit that was not reached."""
-    raw = block.columns.get("total_norm", block.columns.get("grad_norm"))
-    clipped = block.columns.get("clipped_norm")
-    if raw is None or clipped is None:
-        return block
-    with np.errstate(all="ignore"):
-        real = ~(np.abs(clipped - raw) <= 1e-6 * np.abs(raw))
-    valid = dict(block.valid)
-    for name in ("clipped_norm", "clip_coefficient"):
-        if name in block.columns:
-            valid[name] = valid.get(name, np.ones(real.shape, bool)) & real
-    return Block(block.table, block.steps, block.entities, block.columns, valid)

@@ -1,0 +1,111 @@
+"""One step's readings as rows of the tables, still on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gradscope.capture.buffer import Complete, Pending
+from gradscope.capture.distributed import Processes
+from gradscope.capture.layers import Layers
+from gradscope.capture.parameters import Parameters, Reading
+from gradscope.record.grid import Block, Bools, Floats
+
+_NORMS = {"grad_norm": "gradient", "clipped_norm": "gradient", "weight_norm": "weight", "update_norm": "update"}
+
+
+def parameter_row(
+    step: int, parameters: Parameters, raw: Reading, clipped: Reading | None, *, full: bool
+) -> tuple[Pending, dict[str, Tensor]]:
+    """The rows of ``parameters`` and what they add to the row of ``steps``; ``full`` with weights and updates."""
+    of_step = {"total_norm": raw.total}
+    device = dict(raw.columns)
+    valid = dict.fromkeys(device, raw.present) if not raw.present.all() else {}
+    if clipped is not None:
+        of_step["clipped_norm"] = clipped.total
+        of_step["clip_coefficient"] = clipped.total / raw.total
+        device["clipped_norm"] = clipped.columns["grad_norm"]
+        valid["clipped_norm"] = clipped.present
+    host: dict[str, float | Floats] = {}
+    if full:
+        weights = parameters.after_step()
+        device.update({name: weights.pop(name) for name in ("weight_norm", "update_norm") if name in weights})
+        if weights:
+            of_step["update_norm"] = weights.pop("total_update_norm")
+            of_step.update(weights)
+        if (cosine := parameters.cosine()) is not None:
+            of_step["grad_cosine"] = cosine
+        host["frozen"] = np.array([float(not p.requires_grad) for p in parameters.items])
+    return Pending("parameters", step, parameters.entities, host, device, valid, _learning(parameters)), of_step
+
+
+def layer_row(step: int, layers: Layers, processes: Processes, inverse_scale: Tensor | None) -> Pending | None:
+    """The rows of ``layers``; None where no station was reached by a gradient."""
+    gather, world = layers.gather, processes.world
+    if not gather.keys:
+        return None
+    device = gather.finish(processes, inverse_scale)
+    kept = [i for i, key in enumerate(gather.keys) if key[0] in layers.infos]  # the first sample watches more
+    entities = tuple(gather.keys[i] for i in kept)
+    return Pending("layers", step, entities, device=device, complete=lambda arrived: gather.complete(arrived, world, kept))
+
+
+def output_columns(layers: Layers, inverse_scale: Tensor | None) -> dict[str, Tensor]:
+    """What the gradient at the output adds to the row of ``steps``."""
+    output = layers.output.finish()
+    if output and inverse_scale is not None:
+        output["output_backward_norm"] = output["output_backward_norm"] * inverse_scale.to(output["output_backward_norm"])
+    return output
+
+
+def timestep_rows(step: int, layers: Layers, inverse_scale: Tensor | None) -> Iterator[Pending]:
+    """The rows of ``timesteps``, one recurrent module at a time."""
+    for replay in layers.replays:
+        if (norms := replay.norms()) is not None:
+            entities = tuple((replay.name, t) for t in range(len(norms)))
+            scaled = norms if inverse_scale is None else norms * inverse_scale.to(norms)
+            yield Pending("timesteps", step, entities, {}, {"backward_norm": scaled})
+
+
+def scale_of(scaler: object) -> Tensor | None:
+    """A gradient scaler's scale on its device, without waiting for it; None before its first use."""
+    read = getattr(scaler, "_get_scale_async", None)
+    scale = read() if read is not None else None
+    return scale if isinstance(scale, Tensor) else None
+
+
+def inverse(scale: Tensor | None) -> Tensor | None:
+    if scale is None:
+        return None
+    return (scale if scale.device.type == "mps" else scale.to(torch.float64)).reciprocal()
+
+
+def without_idle_clipping(block: Block) -> Block:
+    """Drops clipped norms that equal the raw ones: what moved the gradient was a scaler, or a limit that was not reached."""
+    raw = block.columns.get("total_norm", block.columns.get("grad_norm"))
+    clipped = block.columns.get("clipped_norm")
+    if raw is None or clipped is None:
+        return block
+    with np.errstate(all="ignore"):
+        real = ~(np.abs(clipped - raw) <= 1e-6 * np.abs(raw))
+    valid = dict(block.valid)
+    for name in ("clipped_norm", "clip_coefficient"):
+        if name in block.columns:
+            valid[name] = valid.get(name, np.ones(real.shape, bool)) & real
+    return Block(block.table, block.steps, block.entities, block.columns, valid)
+
+
+def _learning(parameters: Parameters) -> Complete:
+    """Norms that float32 could not hold become absent, and the next ones are read in float64."""
+
+    def complete(arrived: Mapping[str, Floats]) -> tuple[dict[str, Floats], dict[str, Bools]]:
+        valid = {}
+        for column, kind in _NORMS.items():
+            if column in arrived and not (trusted := parameters.learn(kind, arrived[column][None])[0]).all():
+                valid[column] = trusted
+        return dict(arrived), valid
+
+    return complete
