@@ -23,7 +23,7 @@ Function = Callable[[Floats], Floats]
 
 
 @dataclass(frozen=True)
-class Activation:
+class Nonlinearity:
     """``phi`` and ``slope`` (its derivative) take and give float64 arrays of any one shape.
 
     ``kinks`` are the arguments at which phi or its derivative is not smooth; quadrature splits there. Where phi itself jumps
@@ -38,7 +38,7 @@ class Activation:
 
 
 @cache
-def find_activation(name: str, **options: float) -> Activation:
+def find_activation(name: str, **options: float) -> Nonlinearity:
     """The activation of this name, lower or upper case; ``options`` as torch's, for example ``negative_slope=0.1``.
 
     Raises:
@@ -96,66 +96,66 @@ def _inside(x: Floats, low: float, high: float) -> Floats:
     return np.where((x > low) & (x < high), 1.0, 0.0)
 
 
-def _identity() -> Activation:
-    return Activation("identity", lambda x: x, np.ones_like)
+def _identity() -> Nonlinearity:
+    return Nonlinearity("identity", lambda x: x, np.ones_like)
 
 
-def _leaky(name: str, slope: float) -> Activation:
-    return Activation(name, lambda x: np.where(x > 0, x, slope * x), lambda x: np.where(x > 0, 1.0, slope), (0.0,))
+def _leaky(name: str, slope: float) -> Nonlinearity:
+    return Nonlinearity(name, lambda x: np.where(x > 0, x, slope * x), lambda x: np.where(x > 0, 1.0, slope), (0.0,))
 
 
-def _relu() -> Activation:
+def _relu() -> Nonlinearity:
     return _leaky("relu", 0.0)
 
 
-def _leaky_relu(negative_slope: float = 0.01) -> Activation:
+def _leaky_relu(negative_slope: float = 0.01) -> Nonlinearity:
     return _leaky("leaky_relu", negative_slope)
 
 
-def _prelu(init: float = 0.25) -> Activation:
+def _prelu(init: float = 0.25) -> Nonlinearity:
     return _leaky("prelu", init)
 
 
-def _rrelu(lower: float = 1 / 8, upper: float = 1 / 3) -> Activation:
+def _rrelu(lower: float = 1 / 8, upper: float = 1 / 3) -> Nonlinearity:
     # Training draws the slope anew for each entry; the root mean square slope gives the second moments exactly.
     return _leaky("rrelu", math.sqrt((lower**2 + lower * upper + upper**2) / 3.0))
 
 
-def _relu6() -> Activation:
-    return Activation("relu6", lambda x: np.clip(x, 0.0, 6.0), lambda x: _inside(x, 0.0, 6.0), (0.0, 6.0))
+def _relu6() -> Nonlinearity:
+    return Nonlinearity("relu6", lambda x: np.clip(x, 0.0, 6.0), lambda x: _inside(x, 0.0, 6.0), (0.0, 6.0))
 
 
-def _elu_like(name: str, scale: float, alpha: float, width: float) -> Activation:
+def _elu_like(name: str, scale: float, alpha: float, width: float) -> Nonlinearity:
     def phi(x: Floats) -> Floats:
         return scale * np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0.0) / width))
 
     def slope(x: Floats) -> Floats:
         return scale * np.where(x > 0, 1.0, alpha / width * np.exp(np.minimum(x, 0.0) / width))
 
-    return Activation(name, phi, slope, (0.0,))
+    return Nonlinearity(name, phi, slope, (0.0,))
 
 
-def _elu(alpha: float = 1.0) -> Activation:
+def _elu(alpha: float = 1.0) -> Nonlinearity:
     return _elu_like("elu", 1.0, alpha, 1.0)
 
 
-def _celu(alpha: float = 1.0) -> Activation:
+def _celu(alpha: float = 1.0) -> Nonlinearity:
     return _elu_like("celu", 1.0, alpha, alpha)
 
 
-def _selu() -> Activation:
+def _selu() -> Nonlinearity:
     # Klambauer 2017, the constants of the fixed point at mean 0 and variance 1.
     return _elu_like("selu", 1.0507009873554805, 1.6732632423543772, 1.0)
 
 
-def _gelu() -> Activation:
+def _gelu() -> Nonlinearity:
     def cdf(x: Floats) -> Floats:
         return 0.5 * (1.0 + erf(x / math.sqrt(2.0)))
 
-    return Activation("gelu", lambda x: x * cdf(x), lambda x: cdf(x) + x * _normal_density(x))
+    return Nonlinearity("gelu", lambda x: x * cdf(x), lambda x: cdf(x) + x * _normal_density(x))
 
 
-def _gelu_tanh() -> Activation:
+def _gelu_tanh() -> Nonlinearity:
     k, c = math.sqrt(2.0 / math.pi), 0.044715
 
     def gate(x: Floats) -> Floats:
@@ -165,74 +165,74 @@ def _gelu_tanh() -> Activation:
         t = gate(x)
         return 0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * k * (1.0 + 3.0 * c * x * x)
 
-    return Activation("gelu_tanh", lambda x: 0.5 * x * (1.0 + gate(x)), slope)
+    return Nonlinearity("gelu_tanh", lambda x: 0.5 * x * (1.0 + gate(x)), slope)
 
 
-def _silu() -> Activation:
+def _silu() -> Nonlinearity:
     def slope(x: Floats) -> Floats:
         s = _sigmoid(x)
         return s * (1.0 + x * (1.0 - s))
 
-    return Activation("silu", lambda x: x * _sigmoid(x), slope)
+    return Nonlinearity("silu", lambda x: x * _sigmoid(x), slope)
 
 
-def _mish() -> Activation:
+def _mish() -> Nonlinearity:
     def slope(x: Floats) -> Floats:
         t = np.tanh(_softplus(x))
         return t + x * (1.0 - t * t) * _sigmoid(x)
 
-    return Activation("mish", lambda x: x * np.tanh(_softplus(x)), slope)
+    return Nonlinearity("mish", lambda x: x * np.tanh(_softplus(x)), slope)
 
 
-def _softplus_activation(beta: float = 1.0, threshold: float = 20.0) -> Activation:
-    return Activation(
+def _softplus_activation(beta: float = 1.0, threshold: float = 20.0) -> Nonlinearity:
+    return Nonlinearity(
         "softplus",
         lambda x: np.where(beta * x > threshold, x, _softplus(beta * x) / beta),
         lambda x: np.where(beta * x > threshold, 1.0, _sigmoid(beta * x)),
     )
 
 
-def _softsign() -> Activation:
-    return Activation("softsign", lambda x: x / (1.0 + np.abs(x)), lambda x: (1.0 + np.abs(x)) ** -2, (0.0,))
+def _softsign() -> Nonlinearity:
+    return Nonlinearity("softsign", lambda x: x / (1.0 + np.abs(x)), lambda x: (1.0 + np.abs(x)) ** -2, (0.0,))
 
 
-def _tanh() -> Activation:
-    return Activation("tanh", np.tanh, _sech_squared)
+def _tanh() -> Nonlinearity:
+    return Nonlinearity("tanh", np.tanh, _sech_squared)
 
 
-def _hardtanh(min_val: float = -1.0, max_val: float = 1.0) -> Activation:
-    return Activation(
+def _hardtanh(min_val: float = -1.0, max_val: float = 1.0) -> Nonlinearity:
+    return Nonlinearity(
         "hardtanh", lambda x: np.clip(x, min_val, max_val), lambda x: _inside(x, min_val, max_val), (min_val, max_val)
     )
 
 
-def _sigmoid_activation() -> Activation:
-    return Activation("sigmoid", _sigmoid, lambda x: 0.25 * _sech_squared(0.5 * x))
+def _sigmoid_activation() -> Nonlinearity:
+    return Nonlinearity("sigmoid", _sigmoid, lambda x: 0.25 * _sech_squared(0.5 * x))
 
 
-def _hardsigmoid() -> Activation:
-    return Activation(
+def _hardsigmoid() -> Nonlinearity:
+    return Nonlinearity(
         "hardsigmoid", lambda x: np.clip(x / 6.0 + 0.5, 0.0, 1.0), lambda x: _inside(x, -3.0, 3.0) / 6.0, (-3.0, 3.0)
     )
 
 
-def _hardswish() -> Activation:
+def _hardswish() -> Nonlinearity:
     def slope(x: Floats) -> Floats:
         return np.where(x >= 3.0, 1.0, _inside(x, -3.0, 3.0) * (2.0 * x + 3.0) / 6.0)
 
-    return Activation("hardswish", lambda x: x * np.clip(x + 3.0, 0.0, 6.0) / 6.0, slope, (-3.0, 3.0))
+    return Nonlinearity("hardswish", lambda x: x * np.clip(x + 3.0, 0.0, 6.0) / 6.0, slope, (-3.0, 3.0))
 
 
-def _logsigmoid() -> Activation:
-    return Activation("logsigmoid", lambda x: -_softplus(-x), lambda x: _sigmoid(-x))
+def _logsigmoid() -> Nonlinearity:
+    return Nonlinearity("logsigmoid", lambda x: -_softplus(-x), lambda x: _sigmoid(-x))
 
 
-def _tanhshrink() -> Activation:
-    return Activation("tanhshrink", lambda x: x - np.tanh(x), lambda x: np.tanh(x) ** 2)
+def _tanhshrink() -> Nonlinearity:
+    return Nonlinearity("tanhshrink", lambda x: x - np.tanh(x), lambda x: np.tanh(x) ** 2)
 
 
-def _softshrink(lambd: float = 0.5) -> Activation:
-    return Activation(
+def _softshrink(lambd: float = 0.5) -> Nonlinearity:
+    return Nonlinearity(
         "softshrink",
         lambda x: np.sign(x) * np.maximum(np.abs(x) - lambd, 0.0),
         lambda x: 1.0 - _inside(x, -lambd, lambd),
@@ -240,18 +240,18 @@ def _softshrink(lambd: float = 0.5) -> Activation:
     )
 
 
-def _hardshrink(lambd: float = 0.5) -> Activation:
+def _hardshrink(lambd: float = 0.5) -> Nonlinearity:
     def outside(x: Floats) -> Floats:
         return 1.0 - _inside(x, -lambd, lambd)
 
-    return Activation("hardshrink", lambda x: x * outside(x), outside, (-lambd, lambd), continuous=False)
+    return Nonlinearity("hardshrink", lambda x: x * outside(x), outside, (-lambd, lambd), continuous=False)
 
 
-def _erf_activation() -> Activation:
-    return Activation("erf", erf, lambda x: 2.0 / math.sqrt(math.pi) * np.exp(-x * x))
+def _erf_activation() -> Nonlinearity:
+    return Nonlinearity("erf", erf, lambda x: 2.0 / math.sqrt(math.pi) * np.exp(-x * x))
 
 
-ACTIVATIONS: Mapping[str, Callable[..., Activation]] = MappingProxyType(
+ACTIVATIONS: Mapping[str, Callable[..., Nonlinearity]] = MappingProxyType(
     {
         "identity": _identity,
         "linear": _identity,

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradscope.errors import UnsupportedError, UsageError
-from gradscope.theory.activations import Activation, find_activation
+from gradscope.theory.activations import Nonlinearity, find_activation
 from gradscope.theory.meanfield import LENGTHS, ROUNDING, chi, limit_length, mean_square_slope, trajectory
 from gradscope.theory.quadrature import root
 
@@ -34,7 +34,7 @@ class CriticalPoint:
 
 
 @cache
-def critical_point(activation: Activation, sigma_b: float = 0.0) -> CriticalPoint:
+def critical_point(activation: Nonlinearity, sigma_b: float = 0.0) -> CriticalPoint:
     """The smallest gain at which chi, at the limit of the length map from unit length, reaches 1 (Schoenholz 2017, eq. 5).
 
     Raises:
@@ -109,5 +109,5 @@ def level_gain(activation: str, depth: int, bias_std: float = 0.0, input_length:
 
 
 @cache
-def _limit_slope(activation: Activation, length: float) -> float:
+def _limit_slope(activation: Nonlinearity, length: float) -> float:
     return float(mean_square_slope(activation, min(length, LENGTHS[-1] ** 2)))

@@ -17,8 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradscope.theory.activations import Activation
-from gradscope.theory.quadrature import gaussian_nodes
+from gradscope.theory.meanfield import Moments
 
 
 @dataclass(frozen=True)
@@ -77,26 +76,17 @@ class Response:
         )
 
 
-def activation_response(activation: Activation, length: float, width: int, length_noise: float = 2.0) -> Response:
+def activation_response(moments: Moments, width: int, length_noise: float = 2.0) -> Response:
     """The response of phi on ``width`` Gaussian units; the noise of the weights that lead on is counted with the weights.
 
     ``length_noise`` / width is the relative variance of the units' own mean square: 2 where they are free, 0 after a norm or
     an orthogonal matrix, which leaves only what phi's moments vary by at fixed mean square.
     """
-    length = max(length, 1e-200)
-    z, w = gaussian_nodes(length, activation.kinks)
-    square, slope = activation.phi(z) ** 2, activation.slope(z) ** 2
-    mean, mean_slope = float(np.sum(w * square)), float(np.sum(w * slope))
-    if mean == 0.0 or mean_slope == 0.0:
-        return Response(0.0)
-    square, slope = square / mean, slope / mean_slope
-    radial = z * z / length - 1.0
-    carry, tilt = 0.5 * float(np.sum(w * square * radial)), 0.5 * float(np.sum(w * slope * radial))
+    carry, tilt = float(np.mean(moments.carry)), float(np.mean(moments.tilt))
     missing = 2.0 - length_noise  # times products of carry and tilt: what the units' own mean square would explain
-    spread = float(np.sum(w * slope**2)) - 1.0
-    length_variance = (float(np.sum(w * square**2)) - 1.0 - missing * carry**2) / width
-    gain_variance = (3.0 * spread - missing * tilt**2) / width
-    covariance = (float(np.sum(w * square * slope)) - 1.0 - missing * carry * tilt) / width
+    length_variance = (float(np.mean(moments.square_variance)) - missing * carry**2) / width
+    gain_variance = (3.0 * float(np.mean(moments.slope_variance)) - missing * tilt**2) / width
+    covariance = (float(np.mean(moments.covariance)) - missing * carry * tilt) / width
     return Response(carry, tilt, length_variance, gain_variance, covariance, -0.5 * length_variance, -0.5 * gain_variance)
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from gradscope.errors import UsageError
 from gradscope.theory.activations import find_activation
 from gradscope.theory.finite_width import Response, activation_response
-from gradscope.theory.meanfield import mean_square, mean_square_slope, pair_moment
+from gradscope.theory.meanfield import moments, pair_moment
 from gradscope.theory.normalisation import batch_moments, batch_norm_gain
 
 Floats = NDArray[np.float64]
@@ -31,15 +31,14 @@ class Signal:
 
     ``lengths`` (S,) are the mean squares of S samples over ``width`` units; ``overlap`` is the mean product of two different
     samples, NaN where nothing later needs it; ``length_noise`` / width is the relative variance of a mean square around its
-    expectation (2 for free Gaussian units); ``batch`` the number of samples that the values were just normalised over (0:
-    they were not; None: very many).
+    expectation (2 for free Gaussian units); ``over_batch`` says that batch norm has just been passed.
     """
 
     lengths: Floats
     overlap: float
     width: int
     length_noise: float = 0.0
-    batch: int | None = 0
+    over_batch: bool = False
 
     @property
     def length(self) -> float:
@@ -99,15 +98,15 @@ class Activation:
 
     def through(self, signal: Signal, batch: int | None) -> Passage:
         phi = find_activation(self.name, **dict(self.options))
-        lengths, slopes = mean_square(phi, signal.lengths), mean_square_slope(phi, signal.lengths)
-        overlap = signal.overlap
-        if signal.batch != 0:
-            exact, wide = batch_moments(phi, signal.batch), batch_moments(phi)
+        of = moments(phi, signal.lengths)
+        lengths, slopes, overlap = of.square, of.slope, signal.overlap
+        if signal.over_batch:
+            exact, wide = batch_moments(phi, batch), batch_moments(phi)
             lengths, slopes = lengths * exact.mean_square / wide.mean_square, slopes * exact.slope_square / wide.slope_square
             overlap = exact.overlap
         elif not math.isnan(overlap) and signal.length > 0.0:
             overlap = pair_moment(phi, signal.length, min(1.0, max(-1.0, overlap / signal.length)))
-        response = activation_response(phi, signal.length, signal.width, signal.length_noise)
+        response = activation_response(of, signal.width, signal.length_noise)
         return Passage(Signal(lengths, overlap, signal.width), slopes, response)
 
 
@@ -132,10 +131,11 @@ class Normalise:
             raise UsageError("batch norm needs the overlap of the samples", hint="let predict() follow it from input_overlap")
         variance = signal.length - signal.overlap
         share = variance / (variance + self.eps) if variance > 0.0 else 0.0
-        lengths = np.maximum(signal.lengths - signal.overlap, 0.0) / (variance + self.eps)
+        # A sample that is longer than the others stays so: what it has in common with them grows with its own length.
+        lengths = share * signal.lengths / signal.length if share else np.zeros_like(signal.lengths)
         gain = share * batch_norm_gain(variance, batch) if share else 0.0
         overlap = -share / (batch - 1.0) if batch else 0.0
-        after = Signal(lengths, overlap, signal.width, batch=batch)
+        after = Signal(lengths, overlap, signal.width, over_batch=True)
         return Passage(after, np.full_like(lengths, gain), self._response(signal, share, 0.0))
 
     @staticmethod

@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from gradscope.theory.activations import Activation
+from gradscope.theory.activations import Nonlinearity
 from gradscope.theory.quadrature import gaussian_nodes, root
 
 Floats = NDArray[np.float64]
@@ -28,19 +28,62 @@ _NOUGHT = 1e-200  # a length that stands for the limit 0 and whose square roots 
 ROUNDING = 1e-13
 
 
-def mean_square(activation: Activation, length: Floats | float) -> Floats:
+def mean_square(activation: Nonlinearity, length: Floats | float) -> Floats:
     """E[phi(z)^2] for z ~ N(0, length), of the shape of ``length``."""
     z, w = gaussian_nodes(length, activation.kinks)
     return np.asarray(np.sum(w * activation.phi(z) ** 2, axis=-1))
 
 
-def mean_square_slope(activation: Activation, length: Floats | float) -> Floats:
+def mean_square_slope(activation: Nonlinearity, length: Floats | float) -> Floats:
     """E[phi'(z)^2] for z ~ N(0, length), of the shape of ``length``."""
     z, w = gaussian_nodes(length, activation.kinks)
     return np.asarray(np.sum(w * activation.slope(z) ** 2, axis=-1))
 
 
-def pair_moment(activation: Activation, length: float, correlation: float, *, slope: bool = False) -> float:
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Of phi on Gaussian units of given lengths, each (S,): what a layer, and the noise in it, is made of.
+
+    ``square`` is E[phi^2], ``slope`` E[phi'^2]; ``carry`` and ``tilt`` are their logarithmic derivatives by the length; the
+    rest are the relative variances of phi^2 and phi'^2 over units, and their relative covariance.
+    """
+
+    square: Floats
+    slope: Floats
+    carry: Floats
+    tilt: Floats
+    square_variance: Floats
+    slope_variance: Floats
+    covariance: Floats
+
+
+def moments(activation: Nonlinearity, lengths: Floats) -> Moments:
+    """All of them from one evaluation of phi and phi'; where one of the two is 0 everywhere, so are the rest."""
+    lengths = np.maximum(lengths, _NOUGHT)
+    z, w = gaussian_nodes(lengths, activation.kinks)
+    square, slope = activation.phi(z) ** 2, activation.slope(z) ** 2
+    mean, mean_slope = _sum(w * square), _sum(w * slope)
+    alive = (mean > 0.0) & (mean_slope > 0.0)
+    square = square / np.where(alive, mean, np.inf)[..., None]
+    slope = slope / np.where(alive, mean_slope, np.inf)[..., None]
+    radial = w * (z * z / lengths[..., None] - 1.0)
+    square_w, slope_w = w * square, w * slope
+    return Moments(
+        mean,
+        mean_slope,
+        0.5 * _sum(radial * square),
+        0.5 * _sum(radial * slope),
+        _sum(square_w * square) - alive,
+        _sum(slope_w * slope) - alive,
+        _sum(square_w * slope) - alive,
+    )
+
+
+def _sum(values: Floats) -> Floats:
+    return np.asarray(np.sum(values, axis=-1))
+
+
+def pair_moment(activation: Nonlinearity, length: float, correlation: float, *, slope: bool = False) -> float:
     """E[phi(z1) phi(z2)], or of phi' with ``slope``, for two Gaussians of this length and correlation."""
     f = activation.slope if slope else activation.phi
     z, w = gaussian_nodes(length, activation.kinks)
@@ -48,18 +91,18 @@ def pair_moment(activation: Activation, length: float, correlation: float, *, sl
     return float(np.sum(w * f(z) * np.sum(v * f(partner), axis=-1)))
 
 
-def next_length(activation: Activation, length: Floats | float, sigma_w: Floats | float, sigma_b: float = 0.0) -> Floats:
+def next_length(activation: Nonlinearity, length: Floats | float, sigma_w: Floats | float, sigma_b: float = 0.0) -> Floats:
     """The length map: sigma_w^2 E[phi(z)^2] + sigma_b^2 (Poole 2016, eq. 3)."""
     return np.square(sigma_w) * mean_square(activation, length) + sigma_b**2
 
 
-def chi(activation: Activation, length: Floats | float, sigma_w: Floats | float) -> Floats:
+def chi(activation: Nonlinearity, length: Floats | float, sigma_w: Floats | float) -> Floats:
     """The factor of the squared gradient norm through one layer: sigma_w^2 E[phi'(z)^2] (Schoenholz 2017, eq. 5)."""
     return np.square(sigma_w) * mean_square_slope(activation, length)
 
 
 def trajectory(
-    activation: Activation, depth: int, sigma_w: Floats | float, sigma_b: float = 0.0, input_length: float = 1.0
+    activation: Nonlinearity, depth: int, sigma_w: Floats | float, sigma_b: float = 0.0, input_length: float = 1.0
 ) -> Floats:
     """The lengths q of the pre-activations of ``depth`` weight layers, from the first, (depth, ...) with sigma_w (...).
 
@@ -73,7 +116,7 @@ def trajectory(
     return lengths
 
 
-def limit_length(activation: Activation, sigma_w: float, sigma_b: float = 0.0, start: float = 1.0) -> float:
+def limit_length(activation: Nonlinearity, sigma_w: float, sigma_b: float = 0.0, start: float = 1.0) -> float:
     """The length that the map tends to from ``start``: a fixed point, 0, or infinity.
 
     The map is increasing for every activation of the table, so the iterates run monotonically into the nearest fixed point
@@ -144,7 +187,7 @@ def depth_scale(factor: float) -> float:
     return 1.0 / abs(math.log(factor)) if factor > 0.0 else 0.0
 
 
-def fixed_points(activation: Activation, sigma_w: float, sigma_b: float = 0.0) -> tuple[FixedPoint, ...]:
+def fixed_points(activation: Nonlinearity, sigma_w: float, sigma_b: float = 0.0) -> tuple[FixedPoint, ...]:
     """All finite fixed points of the length map, stable and not, from the smallest length up.
 
     Where every length of a range is one, as for a critical ReLU, a single marginal point stands for the range.
@@ -163,7 +206,7 @@ def fixed_points(activation: Activation, sigma_w: float, sigma_b: float = 0.0) -
     return tuple(_fixed_point(activation, q, sigma_w, sigma_b) for q in sorted(lengths))
 
 
-def _fixed_point(activation: Activation, length: float, sigma_w: float, sigma_b: float) -> FixedPoint:
+def _fixed_point(activation: Nonlinearity, length: float, sigma_w: float, sigma_b: float) -> FixedPoint:
     q = max(length, _NOUGHT)
     z, w = gaussian_nodes(q, activation.kinks)
     # Differentiating the Gaussian's density instead of phi holds for activations with jumps too.
@@ -176,7 +219,7 @@ def _fixed_point(activation: Activation, length: float, sigma_w: float, sigma_b:
     return FixedPoint(length, slope, factor, correlation, sigma_w**2 * pair_moment(activation, length, correlation, slope=True))
 
 
-def correlation_limit(activation: Activation, length: float, sigma_w: float, sigma_b: float = 0.0) -> float:
+def correlation_limit(activation: Nonlinearity, length: float, sigma_w: float, sigma_b: float = 0.0) -> float:
     """c*, the correlation that two inputs tend to at this length: 1 where chi <= 1, less in the chaotic phase (Poole 2016)."""
     if length == 0.0 or float(chi(activation, length, sigma_w)) <= 1.0 + 1e-9:
         return 1.0
@@ -189,7 +232,7 @@ def correlation_limit(activation: Activation, length: float, sigma_w: float, sig
     return root(growth, 0.0, 1.0 - 1e-9) if growth(1.0 - 1e-9) < 0 else 1.0
 
 
-def gradient_correlation(activation: Activation, length: float, correlation: float) -> float:
+def gradient_correlation(activation: Nonlinearity, length: float, correlation: float) -> float:
     """How alike the gradients of two inputs stay through one layer where the inputs have this correlation (Balduzzi 2017).
 
     E[phi'(z1) phi'(z2)] / E[phi'^2]: 1/2 per ReLU layer for unrelated inputs.
@@ -199,9 +242,9 @@ def gradient_correlation(activation: Activation, length: float, correlation: flo
 
 
 @cache
-def _mean_squares(activation: Activation) -> Floats:
+def _mean_squares(activation: Nonlinearity) -> Floats:
     return mean_square(activation, LENGTHS)
 
 
-def _growths(activation: Activation, sigma_w: float, sigma_b: float) -> Floats:
+def _growths(activation: Nonlinearity, sigma_w: float, sigma_b: float) -> Floats:
     return sigma_w**2 * _mean_squares(activation) + sigma_b**2 - LENGTHS

@@ -15,8 +15,8 @@ from functools import cache
 import numpy as np
 
 from gradscope.errors import UnsupportedError
-from gradscope.theory.activations import Activation
-from gradscope.theory.meanfield import mean_square_slope, pair_moment
+from gradscope.theory.activations import Nonlinearity
+from gradscope.theory.meanfield import chi, mean_square, mean_square_slope, next_length, pair_moment
 from gradscope.theory.quadrature import sphere_nodes
 
 SMALLEST_BATCH = 4
@@ -38,15 +38,15 @@ class BatchMoments:
 
 
 @cache
-def batch_moments(activation: Activation, batch: int | None = None) -> BatchMoments:
+def batch_moments(activation: Nonlinearity, batch: int | None = None) -> BatchMoments:
     """The moments after batch norm over ``batch`` samples; None is the limit of a large batch.
 
     Raises:
         UnsupportedError: the batch is smaller than 4.
     """
     if batch is None:
-        square = pair_moment(activation, 1.0, 1.0)
-        return BatchMoments(square, pair_moment(activation, 1.0, 0.0), float(mean_square_slope(activation, 1.0)))
+        square, slope_square = float(mean_square(activation, 1.0)), float(mean_square_slope(activation, 1.0))
+        return BatchMoments(square, pair_moment(activation, 1.0, 0.0), slope_square)
     _check(batch)
     n = float(batch)
     edge = np.sqrt(n - 1.0)
@@ -79,7 +79,7 @@ def batch_norm_gain(variance: float, batch: int | None = None) -> float:
     return batch * (batch - 2.0) / ((batch - 1.0) * (batch - 3.0) * variance)
 
 
-def plain_batch_norm_factor(activation: Activation, batch: int | None = None) -> float:
+def plain_batch_norm_factor(activation: Nonlinearity, batch: int | None = None) -> float:
     """The factor per layer of phi(BN(W h)) deep in the net, at any weight scale: pi / (pi - 1) for ReLU (Yang 2019, Thm 8).
 
     For the identity it is (B - 2) / (B - 3). The first layer differs: its variance is the input's.
@@ -88,10 +88,9 @@ def plain_batch_norm_factor(activation: Activation, batch: int | None = None) ->
     return moments.slope_square * batch_norm_gain(moments.mean_square - moments.overlap, batch)
 
 
-def plain_layer_norm_factor(activation: Activation, sigma_w: float = 1.0, sigma_b: float = 0.0) -> float:
+def plain_layer_norm_factor(activation: Nonlinearity, sigma_w: float = 1.0, sigma_b: float = 0.0) -> float:
     """The factor per layer of phi(LN(W h + b)): chi(1) over the length of W h + b; without biases free of the weight scale."""
-    square = pair_moment(activation, 1.0, 1.0)
-    return sigma_w**2 * float(mean_square_slope(activation, 1.0)) / (sigma_w**2 * square + sigma_b**2)
+    return float(chi(activation, 1.0, sigma_w)) / float(next_length(activation, 1.0, sigma_w, sigma_b))
 
 
 def _check(batch: int) -> None:

@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from gradscope.theory.activations import Activation, find_activation
+from gradscope.theory.activations import Nonlinearity, find_activation
 from gradscope.theory.meanfield import chi, limit_length, next_length
 from gradscope.theory.quadrature import gaussian_nodes
 
@@ -108,7 +108,7 @@ def gru_step(update_bias: float, sigma_w: float, drive: float = 0.0) -> Recurren
     return RecurrentStep(update.mean + loop, hidden, path=update.mean)
 
 
-def steepest_slope(activation: Activation) -> float:
+def steepest_slope(activation: Nonlinearity) -> float:
     """The largest |phi'|: 1 for tanh, 1/4 for sigmoid."""
     z = np.concatenate([np.linspace(-20.0, 20.0, 40_001), *(np.array([k - 1e-9, k + 1e-9]) for k in activation.kinks)])
     return float(np.max(np.abs(activation.slope(z))))

@@ -94,19 +94,33 @@ class _Net:
 
 
 def simulate(
-    layers: Sequence[Layer], *, nets: int = 3, samples: int = 8, seed: int = 0, width: int = WIDTH, scale: float = 1.0
+    layers: Sequence[Layer],
+    *,
+    nets: int = 3,
+    samples: int = 8,
+    seed: int = 0,
+    width: int = WIDTH,
+    scale: float = 1.0,
+    data: tuple[torch.Tensor, torch.Tensor] | None = None,
 ) -> Simulated:
-    """Run ``nets`` random networks on ``samples`` Gaussian inputs of standard deviation ``scale``, forward and back."""
+    """Run ``nets`` random networks forward and back.
+
+    On ``samples`` Gaussian inputs of standard deviation ``scale`` with a random gradient at the output, or on ``data``, inputs
+    and classes, with the cross entropy.
+    """
     gradients, lengths = [], []
     for net in range(nets):
         random = _Net(1000 * seed + net)
-        h = scale * torch.randn(samples, width, generator=random.random)
+        h = scale * torch.randn(samples, width, generator=random.random) if data is None else data[0].clone()
         outputs = []
         for layer in layers:
             h = random.through(layer, h if outputs else h.requires_grad_())
             h.retain_grad()
             outputs.append(h)
-        h.backward(torch.randn(h.shape, generator=random.random))
+        if data is None:
+            h.backward(torch.randn(h.shape, generator=random.random))
+        else:
+            F.cross_entropy(h, data[1]).backward()
         gradients.append([float(x.grad.double().square().sum()) for x in outputs if x.grad is not None])
         lengths.append([float(x.detach().double().square().mean()) for x in outputs])
     return Simulated(torch.tensor(gradients, dtype=torch.float64), torch.tensor(lengths, dtype=torch.float64))

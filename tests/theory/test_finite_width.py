@@ -4,11 +4,13 @@ import math
 from collections.abc import Callable
 from functools import cache
 
+import numpy as np
 import pytest
 import torch
 
 from gradscope.theory.activations import find_activation
 from gradscope.theory.finite_width import Response, activation_response, largest_gaussian_singular_value, log_norm_moments
+from gradscope.theory.meanfield import moments
 from gradscope.theory.prediction import mlp, predict
 from tests.theory.simulation import haar, torch_activation
 
@@ -96,15 +98,15 @@ def test_simulated_nets_spread_as_far_as_predicted(name: str, weights: str) -> N
 
 
 def test_responses_compose_in_any_grouping() -> None:
-    a, b, c = (activation_response(find_activation(name), 1.3, 50) for name in ("tanh", "gelu", "relu"))
+    a, b, c = (activation_response(moments(find_activation(name), np.array([1.3])), 50) for name in ("tanh", "gelu", "relu"))
     left, right = a.then(b).then(c), a.then(b.then(c))
     assert vars(left) == pytest.approx(vars(right))
     assert Response().then(a) == a.then(Response()) == a
 
 
 def test_units_of_fixed_length_lose_the_noise_of_their_own_length() -> None:
-    free = activation_response(find_activation("linear"), 1.0, 10)
-    held = activation_response(find_activation("linear"), 1.0, 10, length_noise=0.0)
+    linear = moments(find_activation("linear"), np.array([1.0]))
+    free, held = activation_response(linear, 10), activation_response(linear, 10, length_noise=0.0)
     assert free.length_variance == pytest.approx(0.2)
     assert held.length_variance == pytest.approx(0.0, abs=1e-12)
     assert held.gain_variance == pytest.approx(0.0, abs=1e-12)
