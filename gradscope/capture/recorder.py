@@ -242,7 +242,7 @@ class Recorder:
         row = rows.layer_row(self.step_index, layers, self.processes, self._inverse_scale)
         if row is not None:
             self.buffer.add(row)
-        elif self._stepped:
+        elif self._stepped and layers.watched:
             self.note("layers: no module with a gradient was called; its signals are not recorded")
         for row in rows.timestep_rows(self.step_index, layers, self._inverse_scale):
             self.buffer.add(row)
