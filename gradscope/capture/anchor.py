@@ -1,64 +1,88 @@
-"""When a backward pass is over: a callback at its end, queued from one parameter's hook."""
+"""When a backward pass is over: a callback at its end, queued from a parameter's hook."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import is_
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from gradscope.capture.guard import Guard
+
+ASKED_STEPS = 3
+"""Steps in which every parameter is asked, before one of those that all backwards reached is trusted to tell alone."""
 
 
 class Anchor:
     """Calls ``over`` when a backward pass has ended and every reduction across processes with it.
 
-    One parameter that gets a gradient serves as the anchor; until one has shown that it does, all are asked.
+    ``over`` is told whether it was one inside another (a reentrant checkpoint): then more gradients may come after it. One
+    parameter serves as the anchor once all backwards so far have reached it; until then, and where none is, all are asked.
     """
 
-    def __init__(self, over: Callable[[], None], guard: Guard) -> None:
-        self._over = guard(over)
+    def __init__(self, over: Callable[[bool], None], guard: Guard) -> None:
+        self._over = over
         self._arrived = guard(self._gradient_arrived)
+        self._ended = guard(self._end)
         self._handles: list[Any] = []
-        self._chosen: nn.Parameter | None = None
-        self._queued = False
+        self._asked: list[nn.Parameter] = []
+        self._queued_in = -1
+        self._ask_all()
+
+    def _ask_all(self) -> None:
+        self.chosen: nn.Parameter | None = None
+        self._steps_left = ASKED_STEPS
+        self._reached: set[nn.Parameter] = set()
+        self._common: set[nn.Parameter] | None = None
+        """Those that every backward so far has reached."""
 
     def drop(self, parameters: Sequence[nn.Parameter]) -> None:
         """Before a step that watches for the end of backward."""
-        self._queued = False
-        chosen = self._chosen
-        if chosen is not None and chosen.requires_grad:
-            if len(self._handles) == 1:
-                return
-            parameters = [chosen]
+        self._queued_in = -1
+        if self.chosen is not None and not (self.chosen.requires_grad and any(self.chosen is p for p in parameters)):
+            self._ask_all()
+        elif self.chosen is None and self._steps_left == 0:
+            self.chosen = next((p for p in parameters if p in (self._common or ())), None)
+        self._steps_left -= 1
+        asked = [p for p in (parameters if self.chosen is None else [self.chosen]) if p.requires_grad]
+        if len(asked) == len(self._asked) and all(map(is_, asked, self._asked)):
+            return  # they are asked since the step before
         self.lift()
-        self._handles = [
-            p.register_post_accumulate_grad_hook(self._arrived)  # type: ignore[no-untyped-call]
-            for p in parameters
-            if p.requires_grad
-        ]
+        self._asked = asked
+        self._handles = [p.register_post_accumulate_grad_hook(self._arrived) for p in asked]  # type: ignore[no-untyped-call]
 
     def lift(self) -> None:
         for handle in self._handles:
             handle.remove()
-        self._handles = []
+        self._handles, self._asked = [], []
 
-    def lost(self) -> None:
-        """The one that was chosen kept silent: all are asked at the next sample."""
-        self.lift()
-        self._chosen = None
+    def distrust(self) -> None:
+        """No parameter can tell alone: all are asked from now on."""
+        self.chosen, self._steps_left = None, -1
 
-    def _gradient_arrived(self, parameter: Tensor) -> None:
-        if self._queued:
+    def _gradient_arrived(self, parameter: nn.Parameter) -> None:
+        if self.chosen is None:
+            self._reached.add(parameter)
+        task = torch._C._current_graph_task_id()
+        if self._queued_in == task:
             return
-        self._queued = True
-        if isinstance(parameter, nn.Parameter):
-            self._chosen = parameter
+        self._queued_in = task
         engine: Any = torch.autograd.Variable._execution_engine
         # DDP and FSDP2 finish their reductions in callbacks of this kind; one queued from a callback runs after them
-        engine.queue_callback(lambda: engine.queue_callback(self._end))
+        engine.queue_callback(lambda: engine.queue_callback(self._ended))
 
     def _end(self) -> None:
-        self._queued = False
-        self._over()
+        self._queued_in = -1
+        nested = torch._C._current_autograd_node() is not None
+        if nested:
+            self.distrust()
+        else:
+            self._common = set(self._reached) if self._common is None else self._common & self._reached
+            self._reached = set()
+        self._over(nested)
+
+
+def in_backward() -> bool:
+    return bool(torch._C._current_graph_task_id() != -1)

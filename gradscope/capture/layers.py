@@ -15,11 +15,12 @@ from torch import nn
 
 from gradscope.capture import activations
 from gradscope.capture.activations import Activation, examine
+from gradscope.capture.anchor import in_backward
 from gradscope.capture.gather import Gather, Key, Memory
 from gradscope.capture.graph import Graph, Node, tensors_in
 from gradscope.capture.guard import Guard, unguarded
 from gradscope.capture.output import OutputTally
-from gradscope.capture.station import Station, in_backward
+from gradscope.capture.station import Station
 from gradscope.capture.through_time import Replay
 from gradscope.capture.units import unit_dim
 from gradscope.record.manifest import LayerInfo

@@ -21,8 +21,8 @@ class Reading:
 
     columns: dict[str, Tensor]
     present: Bools
-    mark: int
-    """Identities and version counters of the gradients, summed: a clip or an unscale that comes later moves it."""
+    marks: list[int]
+    """Identity plus version counter of each gradient: a clip or an unscale that comes later moves them."""
 
     @property
     def total(self) -> Tensor:
@@ -30,8 +30,8 @@ class Reading:
         return norm
 
 
-def _mark(grads: Sequence[Tensor | None]) -> int:
-    return sum(map(id, grads)) + sum([g._version for g in grads if g is not None])
+def _marks(grads: Sequence[Tensor | None]) -> list[int]:
+    return [0 if g is None else id(g) + g._version for g in grads]
 
 
 class Parameters:
@@ -61,11 +61,16 @@ class Parameters:
         self._start_norm: Tensor | None = None
         self._past: list[Tensor] | None = None
         self._copies: list[list[Tensor | None]] = []
+        self._masks: dict[bytes, Tensor] = {}
 
     # ---- gradients
 
-    def mark(self) -> int:
-        return _mark([p.grad for p in self.items])
+    def moved(self, reading: Reading, mine: Bools) -> bool:
+        """Whether a gradient that was read, of those in ``mine``, was changed or replaced since."""
+        now = _marks([p.grad for p in self.items])
+        if now == reading.marks:
+            return False
+        return any(m and p and a != b for m, p, a, b in zip(mine, reading.present, reading.marks, now, strict=True))
 
     @torch.no_grad()
     def measure(self, *, full: bool, inverse_scale: Tensor | None = None) -> Reading:
@@ -74,7 +79,7 @@ class Parameters:
         ``full`` adds maxima and counts to the norms. ``inverse_scale`` undoes a loss scale; counts do not change under it.
         """
         grads = [p.grad for p in self.items]
-        mark = _mark(grads)
+        marks = _marks(grads)
         present = np.array([g is not None for g in grads], bool)
         tensors: list[Tensor | None] = grads
         if self.special or any(g is not None and g.layout is not torch.strided for g in grads):
@@ -98,7 +103,14 @@ class Parameters:
             for name in ("grad_norm", "grad_max"):
                 if name in whole:
                     whole[name] = whole[name] * inverse_scale.to(whole[name])
-        return Reading(whole, present, mark)
+        return Reading(whole, present, marks)
+
+    def nothing(self, *, full: bool) -> Reading:
+        """A reading of no gradient at all, for ``measure_some`` to fill."""
+        names = ("grad_norm", "grad_max", "zero_count", "nonfinite_count") if full else ("grad_norm",)
+        size = len(self.items)
+        columns = {name: torch.zeros(size, dtype=wide(self.device), device=self.device) for name in names}
+        return Reading(columns, np.zeros(size, bool), [0] * size)
 
     def measure_some(self, parameters: Sequence[Tensor], reading: Reading, *, inverse_scale: Tensor | None = None) -> None:
         """Reads these parameters' gradients into a reading that lacks them (an optimizer that steps inside backward)."""
@@ -112,12 +124,27 @@ class Parameters:
             reading.present[i] = True
             found = {
                 "grad_norm": norm * scale,
-                "grad_max": g.abs().amax() * scale,
-                "zero_count": g.numel() - torch.count_nonzero(g),
+                "grad_max": (g.abs().amax() if g.numel() else norm) * scale,
+                "zero_count": p.grad.numel() - torch.count_nonzero(g),
                 "nonfinite_count": torch.count_nonzero(g - g),
             }
             for name, column in reading.columns.items():
                 column[i] = found[name]
+
+    def merged(self, one: Reading, other: Reading, mine: Bools) -> Reading:
+        """The columns of both: those in ``mine`` from the other reading, the rest from the one."""
+        if one is other or mine.all():
+            return other
+        take = self._mask(mine)
+        columns = {n: torch.where(take, v, one.columns[n]) for n, v in other.columns.items() if n in one.columns}
+        marks = [b if m else a for m, a, b in zip(mine, one.marks, other.marks, strict=True)]
+        return Reading(columns, np.where(mine, other.present, one.present), marks)
+
+    def without(self, reading: Reading, idle: Bools) -> Reading:
+        """The same reading, these parameters left out."""
+        keep = self._mask(~idle)
+        columns = {n: torch.where(keep, v, torch.zeros_like(v)) for n, v in reading.columns.items()}
+        return Reading(columns, reading.present & ~idle, reading.marks)
 
     def cosine(self) -> Tensor | None:
         """Cosine between the gradients of the last ``measure`` and those at the call before; None at the first call."""
@@ -212,6 +239,13 @@ class Parameters:
 
     def _local(self, tensor: Tensor) -> Tensor:
         return local(tensor) if self.special or tensor.layout is not torch.strided else tensor
+
+    def _mask(self, places: Bools) -> Tensor:
+        """(n,) on the device; each is made once."""
+        key = places.tobytes()
+        if key not in self._masks:
+            self._masks[key] = torch.tensor(places.tolist(), device=self.device)
+        return self._masks[key]
 
     def _join(self, parts: list[Tensor]) -> Tensor:
         """Values per device -> (n,) in list order on the first device."""

@@ -12,16 +12,17 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_module_registration_hook, register_module_parameter_registration_hook
 
 from gradscope.capture import rows
-from gradscope.capture.anchor import Anchor
 from gradscope.capture.buffer import Buffer, Pending, merged
 from gradscope.capture.cadence import GRADIENTS, LAYERS, NOTHING, PARAMETERS, TIMESTEPS, Adaptive, Cadence, Fixed, Plan, Shared
 from gradscope.capture.distributed import Processes
-from gradscope.capture.guard import Hook
+from gradscope.capture.guard import Guarded, Hook
 from gradscope.capture.layers import Layers
+from gradscope.capture.moments import Moments
 from gradscope.capture.naming import compiled_under, public_names, unwrap
-from gradscope.capture.parameters import Parameters, Reading
+from gradscope.capture.parameters import Parameters
 from gradscope.capture.through_time import replayable
 from gradscope.record.grid import Block
 from gradscope.record.manifest import Catalogue, ParameterInfo
@@ -67,19 +68,29 @@ class Recorder:
         for name, module in modules:
             if isinstance(module, nn.RNNBase) and (why := replayable(module)):
                 note(f"timesteps: {name} {why}; its gradient through time is not recorded")
-        self._anchor = Anchor(self._end_of_backward, self._guard)
-        self._hooks: list[Any] = []
+        self.moments = Moments(
+            optimizers,
+            self._guard,
+            note,
+            inverse_scale=lambda: rows.inverse(rows.scale_of(self.scaler)),
+            refresh=self._reread_if_changed,
+            backward_ended=self._backward_ended,
+            closure_evaluated=self._closure_evaluated,
+        )
         self._broken = False
-        self._samples = 0
+        self._reads = 0
+        self._registered = False
+        self._registrations: list[Any] = []
         self._plan: Plan = NOTHING
-        self._reset()
 
     # ---- life
 
     def start(self) -> None:
-        for optimizer in self.optimizers:
-            if hasattr(optimizer, "register_step_pre_hook"):
-                self._hooks.append(optimizer.register_step_pre_hook(self._guard(self._before_step)))
+        self.moments.start()
+        self._registrations = [
+            register_module_parameter_registration_hook(self._something_registered),
+            register_module_module_registration_hook(self._something_registered),
+        ]
         self._last_flush = self._last_step = time.perf_counter()
         self._began = self._last_step - self._before
         self._arm()
@@ -87,9 +98,12 @@ class Recorder:
     def stop(self) -> None:
         """Takes every hook away and brings what is left to the sink."""
         self._disarm()
-        for handle in self._hooks:
+        self.moments.stop()
+        for handle in self._registrations:
             handle.remove()
-        self._hooks = []
+        self._registrations = []
+        if self.layers is not None:
+            self.layers.clear()
         self.flush()
 
     def step(self, loss: Tensor | float, metrics: Mapping[str, Tensor | float | None]) -> None:
@@ -99,7 +113,7 @@ class Recorder:
             try:
                 self._finish(loss, metrics, entered)
             except Exception as error:
-                self._fail(error)
+                self.fail(error)
         self.step_index += 1
         fixed = isinstance(self.cadence, Fixed)
         ahead = min(entered - self._last_step, FLUSH_SECONDS)  # what waits now may not leave before the next step ends
@@ -155,23 +169,15 @@ class Recorder:
 
     # ---- one step
 
-    def _reset(self) -> None:
-        self._raw: Reading | None = None
-        self._clipped: Reading | None = None
-        self._stepped = False
-        self._in_step = False
-        self._lr: float | None = None
-        self._inverse_scale: Tensor | None = None
-        self._weights_mark = 0
-
     def _arm(self) -> None:
-        self._reset()
         plan = self.cadence.plan(self.step_index)
         self._plan = plan
-        if plan:
-            self._anchor.drop(self.parameters.items)
-        else:
-            self._anchor.lift()
+        self.moments.arm(
+            self.parameters,
+            reads=bool(plan & {GRADIENTS, PARAMETERS}),
+            full=PARAMETERS in plan,
+            watch_backward=LAYERS in plan and self.layers is not None,
+        )
         if self.layers is not None:
             if LAYERS in plan:
                 self.layers.attach(through_time=TIMESTEPS in plan)
@@ -179,44 +185,22 @@ class Recorder:
                 self.layers.detach()
 
     def _disarm(self) -> None:
-        self._anchor.lift()
+        self.moments.disarm()
         if self.layers is not None:
             self.layers.detach()
 
-    def _end_of_backward(self) -> None:
+    def _backward_ended(self) -> None:
         if self.layers is not None and LAYERS in self._plan:
             self.layers.end_of_backward()
-        if self._in_step and self._weights_version() != self._weights_mark:
-            return  # a closure's later evaluations: the record is the gradient at the weights the step began with
-        self._inverse_scale = rows.inverse(rows.scale_of(self.scaler))
-        self._raw = self.parameters.measure(full=PARAMETERS in self._plan, inverse_scale=self._inverse_scale)
 
-    def _before_step(self, optimizer: Any, _args: Any, _kwargs: Any) -> None:
-        self._stepped = self._in_step = True
-        self._weights_mark = self._weights_version()
-        if self._lr is None:
-            self._lr = float(optimizer.param_groups[0]["lr"])
-        if not self._plan & {GRADIENTS, PARAMETERS}:
-            return
-        full = PARAMETERS in self._plan
-        scale = getattr(optimizer, "grad_scale", None)  # a fused optimizer unscales inside its step
-        inverse = scale.reciprocal() if isinstance(scale, Tensor) else None
-        if self._raw is not None:
-            moved = self._raw.mark != self.parameters.mark() and self._raw.present.any()
-            if moved and _accumulated(self.parameters, self._raw):
-                self._clipped = self.parameters.measure(full=False, inverse_scale=inverse)
-            elif not self._raw.present.all():
-                mine = [p for group in optimizer.param_groups for p in group["params"]]
-                self.parameters.measure_some(mine, self._raw, inverse_scale=inverse)
-        elif any(p.grad is not None for p in self.parameters.items):
-            self._raw = self.parameters.measure(full=full, inverse_scale=inverse)
-        if full and not self.parameters.watching:
-            self.parameters.before_step()
+    def _closure_evaluated(self) -> None:
+        """What the layers do in a closure's later evaluations is at other weights."""
+        if self.layers is not None:
+            self.layers.detach()
 
     def _finish(self, loss: Tensor | float, metrics: Mapping[str, Tensor | float | None], now: float) -> None:
-        if self._plan and self._raw is None:
-            self._anchor.lost()
-        host: dict[str, float | None] = {"lr": self._lr if self._lr is not None else self._current_lr()}
+        moments = self.moments
+        host: dict[str, float | None] = {"lr": moments.lr if moments.lr is not None else self._current_lr()}
         device: dict[str, Tensor] = {}
         for name, value in (("loss", loss), *metrics.items()):
             if isinstance(value, Tensor):
@@ -224,29 +208,34 @@ class Recorder:
             else:
                 host[name] = value
         if self.scaler is not None:
-            host["skipped"] = float(not self._stepped)
+            if moments.found_inf is not None:
+                device["skipped"] = moments.found_inf
+            else:
+                host["skipped"] = float(not moments.stepped)
             if (scale := rows.scale_of(self.scaler)) is not None:
                 device["loss_scale"] = scale.clone()
         host["wall_seconds"] = now - self._began
-        if self._raw is not None:
-            full = PARAMETERS in self._plan
-            row, of_step = rows.parameter_row(self.step_index, self.parameters, self._raw, self._clipped, full=full)
+        raw, clipped = moments.finish()
+        full = PARAMETERS in self._plan
+        if raw is None and moments.stepped and full:
+            raw = self.parameters.nothing(full=True)  # what is known of the weights stands without it
+        if raw is not None:
+            row, of_step = rows.parameter_row(self.step_index, self.parameters, raw, clipped, full=full)
             device.update(of_step)
             self.buffer.add(row)
-            self._reread_if_changed()
         if LAYERS in self._plan and self.layers is not None:
             device.update(self._read_layers(self.layers))
         self.buffer.add(Pending("steps", self.step_index, host=merged(host), device=device))
 
     def _read_layers(self, layers: Layers) -> dict[str, Tensor]:
-        row = rows.layer_row(self.step_index, layers, self.processes, self._inverse_scale)
+        row = rows.layer_row(self.step_index, layers, self.processes, self.moments.inverse_scale)
         if row is not None:
             self.buffer.add(row)
-        elif self._stepped and layers.watched:
+        elif self.moments.stepped and layers.watched:
             self.note("layers: no module with a gradient was called; its signals are not recorded")
-        for row in rows.timestep_rows(self.step_index, layers, self._inverse_scale):
+        for row in rows.timestep_rows(self.step_index, layers, self.moments.inverse_scale):
             self.buffer.add(row)
-        of_step = rows.output_columns(layers, self._inverse_scale)
+        of_step = rows.output_columns(layers, self.moments.inverse_scale)
         layers.rediscover_if_changed()
         layers.clear()
         return of_step
@@ -264,35 +253,31 @@ class Recorder:
         self.processes = Processes(self.model, list(named))
         self.parameters = Parameters([(name, p) for p, name in named.items()], self.processes)
 
-    def _reread_if_changed(self) -> None:
-        """Parameters that were added or replaced are watched soon after; looked for at samples 1, 2, 4 ... and every 64."""
-        samples = self._samples = self._samples + 1
-        if samples & (samples - 1) and samples % 64:
-            return
+    def _reread_if_changed(self) -> Parameters:
+        """The parameters as they are now: some may have been added, replaced or taken away.
+
+        Registrations tell of themselves; for what was done past them, all are looked at in reads 1, 2, 4 ... and every 64.
+        """
+        reads = self._reads = self._reads + 1
+        if not self._registered and reads & (reads - 1) and reads % 64:
+            return self.parameters
+        self._registered = False
         seen = {p for m in self.root.modules() for p in m._parameters.values() if p is not None}
         if seen != set(self.parameters.items):
             self.flush()
             self._read_parameters()
+        return self.parameters
 
-    def _weights_version(self) -> int:
-        return next((p._version for p in self.parameters.items if p.requires_grad), 0)
+    def _something_registered(self, _module: nn.Module, _name: str, _what: object) -> None:
+        self._registered = True
 
     def _current_lr(self) -> float | None:
         return float(self.optimizers[0].param_groups[0]["lr"]) if self.optimizers else None
 
     def _guard(self, hook: Hook) -> Hook:
-        def guarded(*args: Any) -> None:
-            began = time.perf_counter()
-            try:
-                hook(*args)
-            except Exception as error:
-                self._fail(error)
-            finally:
-                self.spent += time.perf_counter() - began
+        return Guarded(self, hook)
 
-        return guarded
-
-    def _fail(self, error: Exception) -> None:
+    def fail(self, error: Exception) -> None:
         """An error of ours must not end somebody's training: recording ends instead, and says so."""
         self._broken = True
         self._disarm()
@@ -308,8 +293,3 @@ def _is_learning_step(step: int) -> bool:
 
 def _inside(name: str, compiled: str | None) -> bool:
     return compiled is not None and (name == compiled or name.startswith(compiled + "."))
-
-
-def _accumulated(parameters: Parameters, raw: Reading) -> bool:
-    """Whether all gradients that were read at the end of backward still stand: else an optimizer inside it took them."""
-    return all(p.grad is not None for p, was in zip(parameters.items, raw.present, strict=True) if was)

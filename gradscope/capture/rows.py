@@ -21,7 +21,7 @@ def parameter_row(
     step: int, parameters: Parameters, raw: Reading, clipped: Reading | None, *, full: bool
 ) -> tuple[Pending, dict[str, Tensor]]:
     """The rows of ``parameters`` and what they add to the row of ``steps``; ``full`` with weights and updates."""
-    of_step = {"total_norm": raw.total}
+    of_step = {"total_norm": raw.total} if raw.present.any() else {}
     device = dict(raw.columns)
     valid = dict.fromkeys(device, raw.present) if not raw.present.all() else {}
     if clipped is not None:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from gradscope.capture.activations import Activation
+from gradscope.capture.anchor import in_backward
 from gradscope.capture.gather import Key
 from gradscope.capture.graph import Node, input_edge, tensors_in
 from gradscope.capture.units import unit_dim
@@ -134,7 +135,3 @@ class _Call:
     def _after(self, produced: Sequence[Tensor | None], _: object) -> None:
         if self.edge is not None and (gradient := produced[self.edge]) is not None:
             self.layers.gather.input_gradient(self.slot, gradient)
-
-
-def in_backward() -> bool:
-    return bool(torch._C._current_graph_task_id() != -1)
