@@ -85,12 +85,14 @@ def lane(axes: Axes, marks: Sequence[Mark]) -> None:
 
     for row, mark in enumerate(marks[:MOST]):
         foot = 0.03 + row * LANE
-        for start, stop in mark.spans:
+        spans = [(max(start, low), min(stop, high)) for start, stop in mark.spans if start < high and stop > low]
+        for start, stop in spans:
             bar = Rectangle((start, up(foot)), stop - start, 0.026 / tall, color=mark.colour, lw=0, **place)
             bar.set_gid(f"finding-{mark.finding.code}")
             axes.add_patch(bar)
         room = min(0.034 * len(mark.label) / wide, 0.5) * (high - low)
-        middle = min(max((mark.spans[0][0] + mark.spans[-1][1]) / 2, low + room), high - room)
+        middle = (spans[0][0] + spans[-1][1]) / 2 if spans else high
+        middle = min(max(middle, low + room), high - room)
         axes.text(middle, up(foot + 0.035), mark.label, size=7.5, color=mark.colour, ha="center", va="bottom", **place)
     if len(marks) > MOST:
         more = f"and {count(len(marks) - MOST, 'more finding')}"
@@ -101,7 +103,8 @@ def bands(axes: Axes, marks: Iterable[Mark]) -> None:
     """The stretch of each finding shaded through the data, with its ends drawn so that it is seen without colour."""
     for mark in marks:
         for start, stop in mark.spans:
-            if (start, stop) == axes.get_xlim():
+            low, high = axes.get_xlim()
+            if start <= low and high <= stop:
                 continue  # all of it: the lane says so, and shade everywhere shows nothing
             axes.axvspan(start, stop, color=mark.colour, alpha=0.07, lw=0, zorder=0.5, gid=f"finding-{mark.finding.code}")
             for edge in (start, stop):
@@ -109,10 +112,12 @@ def bands(axes: Axes, marks: Iterable[Mark]) -> None:
 
 
 def boxes(axes: Axes, run: Run, report: Report, layers: Sequence[str], end: int) -> None:
-    """The layers and steps of each finding as a frame in a map of layers over steps, with its code."""
+    """The layers and steps of each finding as a frame in a map of layers over the steps up to ``end``, with its code."""
     outline = [withStroke(linewidth=2.6, foreground="white")]
     for row, finding in enumerate(report.findings):
-        start, stop = finding.steps[0] - 0.5, finding.steps[1] + 0.5
+        start, stop = finding.steps[0] - 0.5, min(finding.steps[1], end) + 0.5
+        if start >= end:
+            continue
         spans = contiguous(positions(finding, run, layers))
         for a, b in spans:
             frame = Rectangle((start, a + 0.5), stop - start, b - a + 1, fill=False, gid=f"finding-{finding.code}", lw=1.3)

@@ -13,10 +13,14 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from gradscope.record.grid import Floats, Ints
+from gradscope.record.run import Run
 from gradscope.render import theme
 from gradscope.render.words import number, plain, power_of_ten
+from gradscope.signals.events import broke_at
 from gradscope.signals.states import State, States
 
+AFTERMATH = 3
+"""Steps that are drawn after the one at which a run broke, at least."""
 Shown = Iterable[tuple[Floats, States]]
 """Everything that an axis has to hold: values and what they are."""
 
@@ -167,6 +171,19 @@ def spread(count: int, most: int) -> list[int]:
     if len(places) > 1 and count - 1 - places[-1] < stride * 0.6:
         places.pop()
     return [*places, count - 1]
+
+
+def last_step(runs: Sequence[Run]) -> tuple[int, str]:
+    """The last step to draw, and what to say of those after it.
+
+    Of runs that soon broke for good what led to it is drawn, and a little of what followed: there is nothing in the rest.
+    """
+    ends = [run.step_count - 1 for run in runs]
+    broke = [broke_at(run) for run in runs]
+    shown = [end if at is None else min(end, at + max(at // 2, AFTERMATH)) for end, at in zip(ends, broke, strict=True)]
+    if max(ends) < 3 * max(shown):
+        return max(ends), "training step"
+    return max(shown), f"training step (not drawn: {max(shown) + 1:,}-{max(ends):,}, where the loss is never finite again)"
 
 
 def step_axis(axes: Axes, end: int, *, label: str = "training step") -> None:

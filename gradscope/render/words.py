@@ -21,7 +21,7 @@ def plain(text: str, limit: int | None = None) -> str:
 
 
 def number(value: float, digits: int = 3) -> str:
-    """A measured number, short: ``0.0123``, ``4e-7``, ``1,250``, ``inf``, ``NaN``."""
+    """A measured number to so many digits: ``0.0123``, ``4e-7``, ``1,250``, ``inf``, ``NaN``."""
     if math.isnan(value):
         return "NaN"
     if math.isinf(value):
@@ -31,7 +31,7 @@ def number(value: float, digits: int = 3) -> str:
     mantissa, _, power = f"{value:.{digits - 1}e}".partition("e")
     exponent = int(power)
     if -4 <= exponent < 6:
-        return _bare(f"{value:,.{max(digits - 1 - exponent, 0)}f}")
+        return _bare(f"{float(f'{value:.{digits - 1}e}'):,.{max(digits - 1 - exponent, 0)}f}")
     return f"{_bare(mantissa)}e{exponent}"
 
 

@@ -40,6 +40,11 @@ class Series:
     def states(self) -> States:
         return states(self.values, self.present)
 
+    def upto(self, step: int) -> Series:
+        """The same without what comes after a step."""
+        stop = int(np.searchsorted(self.steps, step, side="right"))
+        return Series(self.signal, self.steps[:stop], self.values[:stop], self.present[:stop])
+
     @property
     def measured(self) -> Series:
         """The same without the steps that have no value."""
@@ -80,6 +85,14 @@ def events(run: Run) -> Events:
         spikes=loss.steps[spike_scores(loss) > SPIKE_SCORE],
         nonfinite=loss.steps[broken],
     )
+
+
+def broke_at(run: Run) -> int | None:
+    """The step from which on the loss was never finite again; None where it was finite at the end, or not recorded."""
+    loss = series(run, "loss").measured
+    finite = np.flatnonzero(np.isfinite(loss.values))
+    after = int(finite[-1]) + 1 if finite.size else 0
+    return int(loss.steps[after]) if after < len(loss.steps) else None
 
 
 def spike_scores(of: Series) -> Floats:

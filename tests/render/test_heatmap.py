@@ -91,6 +91,17 @@ def test_a_run_that_was_sampled_seldom_fills_the_whole_axis():
     assert not image.get_array().mask.any()
 
 
+def test_a_run_that_broke_at_once_is_drawn_up_to_there_and_the_rest_is_said():
+    nan = float("nan")
+    run = chain({"backward_norm": [[1.0, 2.0, 3.0]] + [[nan] * 3] * 99}, steps={"loss": [1.0] + [nan] * 99})
+    _, report = case("exploding")
+    axes = plot(run, "heatmap", reports=[report]).axes[0]
+    assert axes.get_xlim() == (-0.5, 4.5)
+    assert "not drawn: 5-99" in axes.get_xlabel()
+    assert axes.images[0].get_array().mask.tolist() == [[False] + [True] * 4] * 3
+    assert len(axes.texts) == 0
+
+
 def test_a_single_layer_at_a_single_step_is_a_map_too():
     run = chain({"backward_norm": [[0.0]]}, steps={"loss": [1.0]}, names=("only",))
     page = plot(run, "heatmap")

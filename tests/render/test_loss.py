@@ -86,6 +86,30 @@ def test_a_long_run_is_reduced_but_its_spike_stands():
     assert drawn.get_ydata().max() == 90.0
 
 
+def broken(steps: int, at: int):
+    return chain(steps={"loss": [2.0] * at + [NAN] * (steps - at), "validation_loss": [2.0] + [None] * (steps - 2) + [NAN]})
+
+
+def test_of_a_run_that_broke_at_once_what_led_to_it_is_drawn_large_and_the_rest_is_said():
+    page = plot(broken(200, 1), "loss")
+    for axes in page.axes:
+        assert axes.get_xlim() == (-0.5, 4.5)
+    assert page.axes[-1].get_xlabel() == "training step (not drawn: 5-199, where the loss is never finite again)"
+    first = lines(page.axes[0])["training"]
+    assert (first.get_ydata()[0], first.get_marker()) == (2.0, "o")
+    assert all(
+        np.max(line.get_xdata()) <= 4.5 for line in page.axes[0].get_lines() if line.get_transform() == page.axes[0].transData
+    )
+    assert "2 at step 0; not finite from step 1." in " ".join(t.get_text() for t in page.texts).lower()
+
+
+def test_a_run_that_broke_late_or_beside_a_long_one_is_drawn_whole():
+    for runs in ([broken(200, 60)], [broken(200, 1), chain(steps={"loss": [1.0] * 200})]):
+        axes = plot(runs, "loss").axes[-1]
+        assert axes.get_xlim() == (-0.5, 199.5)
+        assert axes.get_xlabel() == "training step"
+
+
 def test_findings_are_shaded_over_their_steps():
     panel = figure("exploding").axes[0]
     spans = sorted(

@@ -9,7 +9,7 @@ from tests.render.cases import case
     ("value", "said"),
     [
         (0.0, "0"), (1.0, "1"), (-2.5, "-2.5"), (0.0123456, "0.0123"), (0.00012345, "0.000123"), (1.2e-5, "1.2e-5"),
-        (4e-7, "4e-7"), (99.96, "100"), (999.9, "1,000"), (1250.0, "1,250"), (12345.6, "12,346"), (1234567.0, "1.23e6"),
+        (4e-7, "4e-7"), (99.96, "100"), (999.9, "1,000"), (1250.0, "1,250"), (12345.6, "12,300"), (1234567.0, "1.23e6"),
         (1e-300, "1e-300"), (float("inf"), "inf"), (float("-inf"), "-inf"), (float("nan"), "NaN"),
     ],
 )  # fmt: skip
@@ -47,6 +47,7 @@ def finding(value: float, threshold: float, noise_floor: float | None = None) ->
 @pytest.mark.parametrize(
     ("value", "threshold", "said"),
     [
+        (1.0822e6, 1e2, "backward_ratio 1.08e6, above the threshold 100 by 11,000 times"),
         (4e-7, 1e-3, "backward_ratio 4e-7, under the threshold 0.001 by 2,500 times"),
         (1e3, 1e2, "backward_ratio 1,000, above the threshold 100 by 10 times"),
         (0.0, 1e-3, "backward_ratio 0, under the threshold 0.001: exactly nothing"),

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from gradscope.signals.events import Series, events, series, spike_scores
+from gradscope.signals.events import Series, broke_at, events, series, spike_scores
 from gradscope.signals.states import State
 from tests import synthetic
 from tests.signals.makers import chain
@@ -93,6 +93,19 @@ def test_a_series_keeps_what_is_absent_apart_from_what_is_nan():
     loss = series(chain(steps={"loss": [1.0, None, NAN]}), "loss")
     assert loss.states.tolist() == [State.FINITE, State.ABSENT, State.NAN]
     assert loss.measured.steps.tolist() == [0, 2]
+
+
+def test_a_run_broke_where_its_loss_was_never_finite_again():
+    assert broke_at(chain(steps={"loss": [1.0, NAN, 1.0, NAN, INF]})) == 3
+    assert broke_at(chain(steps={"loss": [NAN, NAN]})) == 0
+    assert broke_at(chain(steps={"loss": [NAN, 1.0]})) is None
+    assert broke_at(synthetic.empty()) is None
+
+
+def test_upto_keeps_the_step_itself():
+    loss = series(chain(steps={"loss": [3.0, 2.0, 1.0]}), "loss")
+    assert loss.upto(1).values.tolist() == [3.0, 2.0]
+    assert loss.upto(9).values.tolist() == [3.0, 2.0, 1.0]
 
 
 def test_a_run_without_steps_has_empty_series_and_no_events():

@@ -43,7 +43,7 @@ def draw(figure: theme.Page, runs: Sequence[Run], reports: Sequence[Report]) -> 
     if not drawn:
         top = theme.head(figure, TITLE, "", runs=names)
         return theme.say(theme.stack(figure, [1], top=top)[0], "no gradient by layer was recorded")
-    end = max(run.step_count for run in runs) - 1
+    end, label = scales.last_step(runs)
     top = theme.head(figure, TITLE, "From the input (bottom) to the output (top).", _legend(profiles), runs=names)
     top += 0.12 if len(drawn) > 1 else 0.0
     panels = theme.stack(figure, [1] * len(drawn), top=top, right=0.95, gap=0.3 if len(drawn) > 1 else 0.0)
@@ -51,10 +51,10 @@ def draw(figure: theme.Page, runs: Sequence[Run], reports: Sequence[Report]) -> 
     for axes, i in zip(panels, drawn, strict=True):
         wide, tall = theme.inches(axes)
         dpi = figure.dpi
-        end_of_run = max(runs[i].step_count - 1, int(profiles[i].steps[-1]))
-        raster = condense(profiles[i], int(tall * dpi), int(wide * dpi), end=end_of_run)
+        own_end = min(max(runs[i].step_count - 1, int(profiles[i].steps[-1])), end)
+        raster = condense(profiles[i], int(tall * dpi), int(wide * dpi), end=own_end)
         _map(axes, raster, colours, len(profiles[i].layers))
-        scales.step_axis(axes, end, label=_steps_and(raster) if axes is panels[-1] else "")
+        scales.step_axis(axes, end, label=label + _shared(raster) if axes is panels[-1] else "")
         axes.tick_params(axis="x", labelbottom=axes is panels[-1])
         scales.layer_axis(axes, profiles[i].layers, axis="y", inches=tall)
         if reports:
@@ -133,11 +133,11 @@ def _bar(figure: theme.Page, panels: Sequence[Axes], colours: Normalize, label: 
     beside.set_ylabel(label)
 
 
-def _steps_and(raster: Condensed) -> str:
-    """The label of the step axis, and how many values share a cell of the map, where not each has its own."""
+def _shared(raster: Condensed) -> str:
+    """How many values share a cell of the map, in words, where not each has its own."""
     parts = []
     if raster.layers_per_row > 1:
         parts.append(count(raster.layers_per_row, "layer"))
     if raster.steps_per_column > 1:
         parts.append(count(raster.steps_per_column, "step"))
-    return "training step" + (f" (each cell: the most unusual of {' x '.join(parts)})" if parts else "")
+    return f" (each cell: the most unusual of {' x '.join(parts)})" if parts else ""

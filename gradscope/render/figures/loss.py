@@ -27,6 +27,8 @@ LANE = 0.17
 """Inches that one kind of event takes under the curves."""
 BARS = 2000
 """Steps of a lane that are told apart; of a longer run neighbours are drawn as one, no wider than a hair."""
+FEW = 12
+"""Finite values up to which each of them is marked: a single one is no line."""
 EVENTS = {"nonfinite": "not finite", "spikes": "spike", "skipped": "skipped step", "clipped": "clipped"}
 COLOURS = {"nonfinite": "#c51b1b", "spikes": "#b35806", "skipped": "#8e6bbf", "clipped": "#8c8c8c"}
 
@@ -42,10 +44,10 @@ def data(runs: Sequence[Run]) -> Iterator[rows.Row]:
 
 
 def draw(figure: theme.Page, runs: Sequence[Run], reports: Sequence[Report]) -> None:
-    names, end = rows.labels(runs), max(run.step_count for run in runs) - 1
-    training, validation = [series(run, "loss") for run in runs], [series(run, "validation_loss") for run in runs]
+    names, (end, label) = rows.labels(runs), scales.last_step(runs)
+    training, validation = ([series(run, c).upto(end) for run in runs] for c in ("loss", "validation_loss"))
     happened, found = [events(run) for run in runs], marks.over_steps(runs, reports)
-    top = theme.head(figure, TITLE, _reading(training, happened), _legend(names, validation), runs=names)
+    top = theme.head(figure, TITLE, _reading(training, happened, runs[0].step_count), _legend(names, validation), runs=names)
     lanes = [(i, kind) for i, these in enumerate(happened) for kind in EVENTS if len(getattr(these, kind))]
     below = LANE * len(lanes)
     top += marks.lane_height(found)
@@ -56,7 +58,7 @@ def draw(figure: theme.Page, runs: Sequence[Run], reports: Sequence[Report]) -> 
     for i in range(len(runs)):
         _curves(panel, shelf, training[i].measured, validation[i].measured, happened[i].spikes, i, len(runs))
     panel.set_ylabel("loss")
-    scales.step_axis(axes[-1], end)
+    scales.step_axis(axes[-1], end, label=label)
     panel.set_xlim(axes[-1].get_xlim())
     marks.lane(panel, found)
     if len(runs) == 1:
@@ -78,7 +80,9 @@ def _curves(axes: Axes, shelf: scales.Shelf, train: Series, valid: Series, spike
     look = theme.run_look(i)
     at = extremes(train.values, max(int(axes.bbox.width / 2), 1))
     style: dict[str, Any] = {"color": look.colour, "lw": 1.4, "zorder": 2 + i}
-    if runs > 1:
+    if np.isfinite(train.values).sum() <= FEW:
+        style |= {"marker": look.marker, "markersize": 3.5}
+    elif runs > 1:
         style |= {"marker": look.marker, "markevery": (0, max(1, len(at) // 5)), "markersize": 4.5}
     shelf.draw(axes, train.steps[at], train.values[at], train.states[at], **style, label="training")
     shelf.draw(axes, valid.steps, valid.values, valid.states, **_dashed(look), lw=1.2, zorder=3 + i, label="validation")
@@ -137,7 +141,7 @@ def _legend(names: Sequence[str], validation: Sequence[Series]) -> list[Line2D]:
     return entries
 
 
-def _reading(training: Sequence[Series], happened: Sequence[Events]) -> str:
+def _reading(training: Sequence[Series], happened: Sequence[Events], steps: int) -> str:
     """From where to where, and what happened on the way, with numbers."""
     if len(training) > 1:
         return ""
@@ -146,7 +150,8 @@ def _reading(training: Sequence[Series], happened: Sequence[Events]) -> str:
     words = []
     if finite.size:
         start, stop, last = loss.values[finite[0]], loss.values[finite[-1]], loss.steps[finite[-1]]
-        words.append(f"from {number(float(start), 4)} to {number(float(stop), 4)} at step {last:,}")
+        from_ = f"from {number(float(start), 4)} to " if len(finite) > 1 else ""
+        words.append(f"{from_}{number(float(stop), 4)} at step {last:,}")
     if len(these.nonfinite):
         words.append(f"not finite from step {these.nonfinite[0]:,}")
     if len(these.spikes):
@@ -154,6 +159,6 @@ def _reading(training: Sequence[Series], happened: Sequence[Events]) -> str:
     if len(these.skipped):
         words.append(f"{count(len(these.skipped), 'step')} skipped by the gradient scaler")
     if len(these.clipped):
-        words.append(f"the gradient was clipped in {len(these.clipped):,} of {count(len(loss.steps), 'step')}")
+        words.append(f"the gradient was clipped in {len(these.clipped):,} of {count(steps, 'step')}")
     text = "; ".join(words)
     return text[:1].upper() + text[1:] + "." if text else "No loss was recorded."

@@ -59,7 +59,8 @@ def draw(figure: theme.Page, runs: Sequence[Run], reports: Sequence[Report]) -> 
 
 def _over_steps(axes: Axes, runs: Sequence[Run], profiles: Sequence[Profile]) -> None:
     """The median over layers, in a band from the smallest to the largest."""
-    ranges = [[side.measured for side in across_layers(profile)] for profile in profiles]
+    end, label = scales.last_step(runs)
+    ranges = [[side.measured.upto(end) for side in across_layers(profile)] for profile in profiles]
     shelf = scales.log_axis(axes, [(s.values, s.states) for sides in ranges for s in sides], also=(USUAL,))
     width, bottom = int(axes.bbox.width / 2), axes.get_ylim()[0]
     for i, (low, middle, high) in enumerate(ranges):
@@ -73,7 +74,7 @@ def _over_steps(axes: Axes, runs: Sequence[Run], profiles: Sequence[Profile]) ->
         shelf.draw(axes, low.steps[zero], low.values[zero], low.states[zero], color=look.colour, lw=0, label="_zeros")
     _usual(axes)
     axes.set_ylabel("update / weight")
-    scales.step_axis(axes, max(run.step_count for run in runs) - 1)
+    scales.step_axis(axes, end, label=label)
     caption = "Over the steps: the median layer, in a band from the smallest to the largest"
     axes.text(0.0, 1.03, caption, transform=axes.transAxes, size=8.5, color=theme.QUIET, va="bottom")
 
