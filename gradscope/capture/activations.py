@@ -71,10 +71,10 @@ def examine(module: nn.Module) -> Activation | None:
 
 
 def classify(grid: Tensor, slope: Tensor) -> Activation | None:
-    """From slopes on a grid; None where the slope is the same everywhere (a linear map)."""
+    """From slopes on a grid; None where the slope is the same everywhere (a linear map) or has no bound (a root, a logarithm)."""
     inner = slope[(grid >= -3) & (grid <= 3)]
     top = float(inner.max())
-    if top <= 0 or float(slope.max() - slope.min()) < 1e-6 * top:
+    if not slope.isfinite().all() or top <= 0 or float(slope.max() - slope.min()) < 1e-6 * top:
         return None
     low, high = _span(grid, slope >= FLAT * top)
     alive_low, alive_high = _span(grid, slope >= BLOCKED * top)

@@ -1,7 +1,8 @@
 """The gradient at the model's output: what tells whether a run has learned, whatever the loss and its scale.
 
 dL/d(output) minus its mean over the batch is the residual that is left once the mean is learned. Its correlation with the
-output's own deviation says whether the output's spread is itself the residual: then its scale is still wrong.
+output's own deviation says whether the output's spread is itself the residual: then its scale is still wrong. Its sum over
+the batch, over the residual's norm, is about 1 once the mean is learned and the root of the rows where all push one way.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ class OutputTally:
     residual: list[Tensor] = field(default_factory=list)
     product: list[Tensor] = field(default_factory=list)
     spread: list[Tensor] = field(default_factory=list)
+    pushes: list[Tensor] = field(default_factory=list)
 
     def see(self, output: Tensor, guard: Guard = unguarded) -> None:
         """Follows the gradient to this output, (rows, ..., units)."""
@@ -36,6 +38,7 @@ class OutputTally:
                 return
             rows = _rows(gradient.detach()).to(wide(gradient.device))
             out = seen.to(rows)
+            self.pushes.append(rows.sum(0))
             rows, out = rows - rows.mean(0), out - out.mean(0)
             self.residual.append(torch.linalg.vector_norm(rows))
             # each normalised before the product: the square of a tiny gradient would underflow
@@ -53,6 +56,7 @@ class OutputTally:
         return {
             "output_backward_norm": residual,
             "output_correlation": torch.stack(self.product).sum() / (residual * spread),
+            "output_offset": torch.linalg.vector_norm(torch.stack(self.pushes).sum(0)) / residual,
         }
 
 
