@@ -71,7 +71,7 @@ def examine(module: nn.Module) -> Activation | None:
 
 
 def classify(grid: Tensor, slope: Tensor) -> Activation | None:
-    """From slopes on a grid; None where the slope is the same everywhere (a linear map) or has no bound (a root, a logarithm)."""
+    """From slopes on a grid; None where it is the same everywhere (a linear map) or has no bound (a root, a logarithm)."""
     inner = slope[(grid >= -3) & (grid <= 3)]
     top = float(inner.max())
     if not slope.isfinite().all() or top <= 0 or float(slope.max() - slope.min()) < 1e-6 * top:

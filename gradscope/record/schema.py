@@ -63,7 +63,11 @@ STEPS = Table(
         Column("grad_cosine", "cosine between this step's gradient and that of the sampled step before", "cosine"),
         Column("output_backward_norm", "norm of dL/d(output) minus its batch mean"),
         Column("output_correlation", "correlation of dL/d(output) with the output, both centred over the batch", "cosine"),
-        Column("output_offset", "norm of dL/d(output)'s sum over the rows, over output_backward_norm: 1 for a learned mean", "ratio"),
+        Column(
+            "output_offset",
+            "norm of dL/d(output) summed over the rows, over output_backward_norm: 1 once it is noise",
+            "ratio",
+        ),
         Column("wall_seconds", "time since the recording began, at the end of the step", "s"),
     ),
 )
