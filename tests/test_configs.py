@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import torch
 
 from gradscope.detect.engine import Settings, check
 from gradscope.record.finding import Verdict
@@ -19,14 +17,6 @@ from gradscope.training.loop import train
 FOLDER = Path(__file__).parents[1] / "configs"
 FILES = sorted(FOLDER.glob("*.yaml"))
 PROMISE = re.compile(r"# Verdict: (?P<verdict>healthy|pathological)(?:: (?P<code>GS\d{3}) (?P<rule>[a-z-]+))?")
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @dataclass(frozen=True)
