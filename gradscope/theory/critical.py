@@ -44,17 +44,14 @@ def critical_point(activation: Nonlinearity, sigma_b: float = 0.0) -> CriticalPo
     def limit_chi(sigma_w: float) -> float:
         return sigma_w**2 * _limit_slope(activation, limit_length(activation, sigma_w, sigma_b))
 
-    gains = np.logspace(-2.0, 2.0, 61)
+    gains = np.logspace(-2.0, 2.0, 41)
     above = next((i for i, gain in enumerate(gains) if limit_chi(gain) >= 1.0 - ROUNDING), None)
     if not above:
         raise UnsupportedError(f"no gain gives {activation.name} level gradients: each layer loses some at any gain")
-    low, high = float(gains[above - 1]), float(gains[above])
-    while high - low > 1e-13 * high:
-        middle = 0.5 * (low + high)
-        low, high = (low, middle) if limit_chi(middle) >= 1.0 - ROUNDING else (middle, high)
-    if limit_chi(high) - limit_chi(low) > 1e-3:
-        return CriticalPoint(high, 1.0, float(chi(activation, 1.0, high)), "boundary")
-    gain = high / math.sqrt(limit_chi(high))
+    gain = root(lambda x: limit_chi(x) - 1.0 + ROUNDING, float(gains[above - 1]), float(gains[above]), tolerance=1e-13)
+    if limit_chi(gain * (1.0 + 1e-9)) - limit_chi(gain * (1.0 - 1e-9)) > 1e-3:
+        return CriticalPoint(gain, 1.0, float(chi(activation, 1.0, gain)), "boundary")
+    gain /= math.sqrt(limit_chi(gain))
     return CriticalPoint(gain, limit_length(activation, gain, sigma_b), limit_chi(gain), "critical")
 
 

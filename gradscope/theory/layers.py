@@ -23,6 +23,8 @@ from gradscope.theory.meanfield import moments, pair_moment
 from gradscope.theory.normalisation import batch_moments, batch_norm_gain
 
 Floats = NDArray[np.float64]
+Weights = Literal["gaussian", "uniform", "orthogonal"]
+Norm = Literal["batch", "layer", "rms"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +76,11 @@ class Linear:
     fan_out: int
     sigma_w: float
     sigma_b: float = 0.0
-    weights: Literal["gaussian", "uniform", "orthogonal"] = "gaussian"
+    weights: Weights = "gaussian"
+
+    def __post_init__(self) -> None:
+        if min(self.fan_in, self.fan_out) < 1 or not (0.0 <= self.sigma_w < math.inf and 0.0 <= self.sigma_b < math.inf):
+            raise UsageError(f"a matrix has units on both sides and finite scales, 0 or more (got {self})")
 
     def through(self, signal: Signal, batch: int | None) -> Passage:
         lengths = self.sigma_w**2 * signal.lengths + self.sigma_b**2
@@ -114,7 +120,7 @@ class Activation:
 class Normalise:
     """Batch, layer or rms norm at initialisation: scale 1, shift 0, ``eps`` as torch has it."""
 
-    kind: Literal["batch", "layer", "rms"]
+    kind: Norm
     eps: float = 1e-5
 
     def through(self, signal: Signal, batch: int | None) -> Passage:
@@ -151,6 +157,10 @@ class Dropout:
 
     rate: float
 
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.rate < 1.0:
+            raise UsageError(f"a dropout rate is at least 0 and below 1 (got {self.rate})")
+
     def through(self, signal: Signal, batch: int | None) -> Passage:
         kept = 1.0 - self.rate
         own = self.rate / kept / signal.width
@@ -170,6 +180,10 @@ class Residual:
 
     branch: tuple[Layer, ...]
     scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.branch:
+            raise UsageError("a residual block without a branch is no block")
 
     def through(self, signal: Signal, batch: int | None) -> Passage:
         if not self.scale:

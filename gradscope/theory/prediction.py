@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Literal
 
 import numpy as np
@@ -19,10 +19,12 @@ from gradscope.theory.layers import (
     Dropout,
     Layer,
     Linear,
+    Norm,
     Normalise,
     Passage,
     Residual,
     Signal,
+    Weights,
     needs_overlap,
     walk,
 )
@@ -37,26 +39,31 @@ class LayerPrediction:
     """The prediction for one layer. Norms are Frobenius over batch and units; ratios of norms, not of their squares.
 
     ``rms`` is the root mean square of the layer's output. ``backward_gain`` is |dL/d input| / |dL/d output| of this layer,
-    ``backward_ratio`` |dL/d output| here over the same at the last layer, and ``weight_ratio`` the per-sample Frobenius norm of
-    the weight gradient over the last matrix's (None where there is no matrix). ``gain_spread`` and ``ratio_spread`` are the
-    standard deviations of their natural logarithms over random nets of this width, for one sample; the mean logarithm of the
-    ratio lies ``ratio_drift`` from the logarithm given here (-2.5 / width per ReLU layer in the squared norm; Hanin 2018).
+    ``log_ratio`` the natural logarithm of |dL/d output| here over the same at the last layer (-inf where none arrives), and
+    ``weight_ratio`` the per-sample Frobenius norm of the weight gradient over the last matrix's (None where there is no
+    matrix). ``gain_spread`` and ``ratio_spread`` are the standard deviations of the logarithms over random nets of this
+    width, for one sample; the mean logarithm of the ratio lies ``ratio_drift`` from the one given here (-2.5 / width per
+    ReLU layer in the squared norm; Hanin 2018).
     """
 
     layer: Layer
     rms: float
     backward_gain: float
-    backward_ratio: float
+    log_ratio: float
     weight_ratio: float | None
     gain_spread: float
     ratio_spread: float
     ratio_drift: float
 
+    @property
+    def backward_ratio(self) -> float:
+        """|dL/d output| of this layer over the same of the last layer; 0 or 1e304 where that leaves float64."""
+        return _exp(self.log_ratio)
+
     def ratio_interval(self, sigmas: float = 3.0) -> tuple[float, float]:
         """Where the backward ratio of one random net lies, this many standard deviations to either side of the typical one."""
-        middle = math.log(max(self.backward_ratio, 1e-300)) + self.ratio_drift
-        low, high = middle - sigmas * self.ratio_spread, middle + sigmas * self.ratio_spread
-        return math.exp(max(low, -700.0)), math.exp(min(high, 700.0))
+        middle, reach = self.log_ratio + self.ratio_drift, sigmas * self.ratio_spread
+        return _exp(middle - reach), _exp(middle + reach)
 
 
 @dataclass(frozen=True)
@@ -73,15 +80,15 @@ class Prediction:
 
     def station_gains(self) -> Floats:
         """|delta_l| / |delta_{l+1}| for the stations but the last, in forward order."""
-        ratios = np.array([p.backward_ratio for p in self.stations])
-        return np.asarray(ratios[:-1] / ratios[1:])
+        places = [i for i, p in enumerate(self.layers) if isinstance(p.layer, Linear | Residual)]
+        return np.array([math.prod(p.backward_gain for p in self.layers[i + 1 : j + 1]) for i, j in pairwise(places)])
 
     def mean_gain(self) -> float:
         """The geometric mean of the station gains; 1 for a net of one station."""
         stations = self.stations
         if len(stations) < 2:
             return 1.0
-        return float((stations[0].backward_ratio / stations[-1].backward_ratio) ** (1.0 / (len(stations) - 1)))
+        return _exp((stations[0].log_ratio - stations[-1].log_ratio) / (len(stations) - 1))
 
     def reach(self, factor: float) -> float:
         """How many stations back from the last the gradient's norm stays within a ``factor`` either way, for example 100.
@@ -90,7 +97,7 @@ class Prediction:
         """
         if factor <= 1.0:
             raise UsageError(f"a factor either way is above 1 (got {factor})")
-        logs = np.log([max(p.backward_ratio, 1e-300) for p in reversed(self.stations)])
+        logs = np.array([p.log_ratio for p in reversed(self.stations)])
         outside = np.flatnonzero(np.abs(logs) > math.log(factor))
         if len(outside):
             return float(outside[0])
@@ -116,13 +123,15 @@ def predict(
     samples in a batch, which only batch norm asks for (None: many).
 
     Raises:
-        UsageError: there are no layers, or an activation is unknown.
+        UsageError: there are no layers, an activation is unknown, or a length is negative or not finite.
         UnsupportedError: batch norm over fewer than 4 samples.
     """
     layers = tuple(layers)
     if not layers:
         raise UsageError("a net without layers has nothing to predict")
     lengths = np.atleast_1d(np.asarray(input_length, dtype=np.float64))
+    if not (np.isfinite(lengths).all() and (lengths >= 0.0).all()):
+        raise UsageError("the mean square of an input is a finite number, 0 or more")
     start = Signal(lengths, input_overlap if needs_overlap(layers) else math.nan, width)
     passed = walk(layers, start, batch)
     # Squared gradients at the layers' outputs, per sample, from the last back; as logarithms, since deep nets leave float64.
@@ -139,7 +148,7 @@ def predict(
             layer=layer,
             rms=math.sqrt(p.signal.length),
             backward_gain=_backward_gain(gains[i], behind[i]),
-            backward_ratio=_exp(_log_root_mean(behind[i])),
+            log_ratio=_log_root_mean(behind[i]),
             weight_ratio=None if (weight := weights[i]) is None else _exp(weight - reference),
             gain_spread=_spread(p.response, until[i].length_variance),
             ratio_spread=_spread(after[i + 1], until[i + 1].length_variance),
@@ -159,10 +168,10 @@ def mlp(
     activation: str,
     sigma_w: float,
     sigma_b: float = 0.0,
-    norm: Literal["none", "batch", "layer", "rms"] = "none",
+    norm: Literal["none"] | Norm = "none",
     branch_scale: float | None = None,
     dropout: float = 0.0,
-    weights: Literal["gaussian", "uniform", "orthogonal"] = "gaussian",
+    weights: Weights = "gaussian",
 ) -> tuple[Layer, ...]:
     """The layers of the ``mlp`` of a config, ``depth`` weight layers with the head, all with this sigma_w and sigma_b.
 

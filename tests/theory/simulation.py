@@ -62,20 +62,22 @@ class _Net:
         self.random = torch.Generator().manual_seed(seed)
         self.order = torch.randperm(_POOL, generator=self.random).tolist()
 
-    def matrix(self, layer: Linear) -> torch.Tensor:
+    def matrix(self, layer: Linear) -> tuple[torch.Tensor, float]:
+        """The matrix and its scale, to be put on the product: that is cheaper than to scale the matrix."""
         if self.order and layer.fan_in == layer.fan_out == WIDTH:
             w = _gaussians()[self.order.pop()]
         else:
             w = torch.randn(layer.fan_out, layer.fan_in, generator=self.random)
         if layer.weights == "orthogonal":
-            return haar(w) * layer.sigma_w
+            return haar(w), layer.sigma_w
         if layer.weights == "uniform":
             w = torch.erf(w / math.sqrt(2.0)) * math.sqrt(3.0)
-        return w * (layer.sigma_w / math.sqrt(layer.fan_in))
+        return w, layer.sigma_w / math.sqrt(layer.fan_in)
 
     def through(self, layer: Layer, h: torch.Tensor) -> torch.Tensor:
         if isinstance(layer, Linear):
-            z = h @ self.matrix(layer).T
+            w, scale = self.matrix(layer)
+            z = scale * (h @ w.T)
             return z + layer.sigma_b * torch.randn(layer.fan_out, generator=self.random) if layer.sigma_b else z
         if isinstance(layer, Activation):
             return torch_activation(layer.name, **dict(layer.options))(h)

@@ -71,7 +71,7 @@ def test_unknown_names_options_and_biases_are_refused_with_a_way_out() -> None:
 
 
 @pytest.mark.parametrize("name", ["relu", "tanh", "sigmoid", "gelu", "silu", "elu", "softplus"])
-@pytest.mark.parametrize("depth", [2, 12, 60])
+@pytest.mark.parametrize("depth", [2, 12, 40])
 def test_at_the_level_gain_the_first_gradient_is_as_long_as_the_last(name: str, depth: int) -> None:
     gain = level_gain(name, depth, bias_std=0.1)
     net = mlp(depth=depth, width=64, inputs=64, outputs=64, activation=name, sigma_w=gain, sigma_b=0.1)
@@ -79,9 +79,9 @@ def test_at_the_level_gain_the_first_gradient_is_as_long_as_the_last(name: str, 
 
 
 def test_the_level_gain_tends_to_the_critical_gain_with_depth() -> None:
-    gains = [level_gain("tanh", depth) for depth in (5, 30, 200)]
+    gains = [level_gain("tanh", depth) for depth in (5, 30, 100)]
     assert gains == sorted(gains, reverse=True)
-    assert critical_gain("tanh") < gains[-1] < 1.11
+    assert critical_gain("tanh") < gains[-1] < 1.14
     assert level_gain("relu", 17) == pytest.approx(math.sqrt(2.0))
 
 
