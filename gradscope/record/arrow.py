@@ -22,14 +22,19 @@ _KINDS = {"f": pa.float64(), "i": pa.int64(), "b": pa.bool_()}
 
 
 @cache
-def arrow_schema(table: Table) -> pa.Schema:
-    """The keys of a table, then its columns. Keys are never null; a value is null where it is absent."""
+def arrow_schema(table: Table, columns: tuple[Column, ...] | None = None) -> pa.Schema:
+    """The keys of a table, then its columns, or these. Keys are never null; a value is null where it is absent."""
     keys = [pa.field(key, pa.string() if key == table.entity else pa.int64(), nullable=False) for key in table.keys]
-    return pa.schema(keys + [pa.field(column.name, _TYPES[column.dtype]) for column in table.columns])
+    return pa.schema(
+        keys + [pa.field(column.name, _TYPES[column.dtype]) for column in (table.columns if columns is None else columns)]
+    )
 
 
-def to_batch(block: Block) -> pa.RecordBatch:
-    """The rows of a block, step by step. Raises ``ValueError`` for a column that its table does not have."""
+def to_batch(block: Block, columns: tuple[Column, ...] | None = None) -> pa.RecordBatch:
+    """The rows of a block, step by step, with all columns of its table, or these; they must be all that the block has.
+
+    Raises ``ValueError`` for a column that its table does not have.
+    """
     table = TABLES[block.table]
     if unknown := set(block.columns) - set(table.column_names):
         raise ValueError(f"table {table.name!r} has no column {min(unknown)!r}")
@@ -39,8 +44,8 @@ def to_batch(block: Block) -> pa.RecordBatch:
         arrays.append(repeated([name for name, _ in block.entities], np.tile(np.arange(count), times)))
     if table.index:
         arrays.append(to_arrow(np.tile(np.array([index for _, index in block.entities], np.int64), times)))
-    arrays += [_column(block, column) for column in table.columns]
-    return pa.RecordBatch.from_arrays(arrays, schema=arrow_schema(table))
+    arrays += [_column(block, column) for column in (table.columns if columns is None else columns)]
+    return pa.RecordBatch.from_arrays(arrays, schema=arrow_schema(table, columns))
 
 
 def _column(block: Block, column: Column) -> pa.Array:

@@ -21,13 +21,13 @@ class Journal:
     ``broken`` says that half a message could not be taken back: nothing after it would be read.
     """
 
-    def __init__(self, path: Path, table: Table) -> None:
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
         self.path = path
         self.batches = self.size = 0
         self.broken = False
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666)
         try:
-            self._write(arrow_schema(table).serialize())
+            self._write(schema.serialize())
         except OSError:
             self.close()
             path.unlink(missing_ok=True)

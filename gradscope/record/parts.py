@@ -7,12 +7,12 @@ compressed: the low bytes of what was measured in float32 are then free.
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain, groupby, pairwise
+from itertools import chain, groupby
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,8 @@ from gradscope.record.schema import Table
 
 GROUP_ROWS = 1 << 14
 """Rows that a row group holds before the next name gets its own."""
+SMALL_GROUP_ROWS = 1 << 11
+"""The same in parts that will be merged: of each, a merge holds one row group in memory."""
 SERIES_ROWS = 1 << 17
 """Rows of one entity after which its row group is ended: what bounds the memory of a merge."""
 _LAYOUT = b"gradscope.layout"
@@ -54,21 +56,25 @@ class Part:
         """(G + 1,): the first row of each row group, and the number of all rows."""
         return np.cumsum([0] + [self._footer.row_group(i).num_rows for i in range(self._footer.num_row_groups)])
 
-    def read(self, columns: list[str], start: int, stop: int) -> pa.Table:
-        first, last = self.groups(start, stop)
-        rows = self.read_groups(columns, first, last)
-        return rows.slice(start - int(self.group_starts[first]), stop - start)
+    def read(self, columns: list[str], spans: Sequence[tuple[int, int]]) -> pa.Table:
+        groups = [range(*self.groups(*span)) for span in spans]
+        whole = all((self.group_starts[[g.start, g.stop]] == span).all() for g, span in zip(groups, spans, strict=True))
+        if whole:  # read in the order that is asked for: nothing is copied
+            return self.read_groups(columns, list(chain.from_iterable(groups)))
+        first, last = min(g.start for g in groups), max(g.stop for g in groups)
+        rows, begin = self.read_groups(columns, range(first, last)), int(self.group_starts[first])
+        return pa.concat_tables([rows.slice(start - begin, stop - start) for start, stop in spans])
 
     def groups(self, start: int, stop: int) -> tuple[int, int]:
         """The row groups, first and one past the last, in which these rows stand."""
         first = int(np.searchsorted(self.group_starts, start, side="right")) - 1
         return first, max(first, int(np.searchsorted(self.group_starts, stop, side="left")))
 
-    def read_groups(self, columns: list[str], first: int, last: int) -> pa.Table:
+    def read_groups(self, columns: list[str], groups: Sequence[int]) -> pa.Table:
         with _told(self.path):
             known = set(self._footer.schema.names)
             file = pq.ParquetFile(self.path, metadata=self._footer)
-            return file.read_row_groups(range(first, last), [c for c in columns if c in known])
+            return file.read_row_groups(groups, [c for c in columns if c in known])
 
     @cached_property
     def _footer(self) -> Any:
@@ -81,24 +87,28 @@ class _Forwards(Part):
 
     _kept: tuple[int, pa.Table] | None = None
 
-    def read(self, columns: list[str], start: int, stop: int) -> pa.Table:
-        first, last = self.groups(start, stop)
+    def read(self, columns: list[str], spans: Sequence[tuple[int, int]]) -> pa.Table:
         pieces = []
-        for group in range(first, last):
-            begins, ends = map(int, self.group_starts[group : group + 2])
-            rows = self._kept[1] if self._kept and self._kept[0] == group else self.read_groups(columns, group, group + 1)
-            pieces.append(rows.slice(max(start - begins, 0), min(stop, ends) - max(start, begins)))
-            self._kept = (group, rows) if stop < ends else None
+        for start, stop in spans:
+            for group in range(*self.groups(start, stop)):
+                begins, ends = map(int, self.group_starts[group : group + 2])
+                rows = self._kept[1] if self._kept and self._kept[0] == group else self.read_groups(columns, [group])
+                pieces.append(rows.slice(max(start - begins, 0), min(stop, ends) - max(start, begins)))
+                self._kept = (group, rows) if stop < ends else None
         return pa.concat_tables(pieces)
 
 
-def write_part(path: Path, table: Table, sources: Sequence[Source], *, before: int | None = None) -> int:
+def write_part(
+    path: Path, table: Table, sources: Sequence[Source], *, before: int | None = None, group_rows: int | None = None
+) -> int:
     """Write the rows of all sources, which stand in the order of their steps, as one part; gives the number of its rows.
 
-    Rows of step ``before`` and later are left out. Where no row is left, nothing is written. Memory is bounded: a few row
-    groups of each source. Raises ``OSError`` or ``pyarrow.ArrowException`` where the file cannot be written.
+    Rows of step ``before`` and later are left out; where no row is left, nothing is written. ``group_rows`` is what a row
+    group holds before the next name gets its own. Memory is bounded: a few row groups of each source. Raises ``OSError`` or
+    ``pyarrow.ArrowException`` where the file cannot be written.
     """
-    merged = _merged([_Forwards(s.path) if isinstance(s, Part) else s for s in sources], table, before)
+    sources = [_Forwards(source.path) if isinstance(source, Part) else source for source in sources]
+    merged = _merged(sources, table, before, group_rows or GROUP_ROWS)
     start = next(merged, None)
     if start is None:
         return 0
@@ -136,23 +146,30 @@ def _writer(file: Any, table: Table) -> Iterator[Any]:
         writer.is_open = False  # after a failure there is nothing to finish
 
 
-def _merged(sources: Sequence[Source], table: Table, before: int | None) -> Iterator[SortedRows]:
-    """Row groups, in order."""
-    filled = [source.layout for source in sources if source.layout.rows]
-    apart = all(a.last < b.first for a, b in pairwise(filled))
-    for first, last in _groups(filled):
+def _merged(sources: Sequence[Source], table: Table, before: int | None, group_rows: int) -> Iterator[SortedRows]:
+    """Row groups, in order. Several small ones are read and sorted at once: a read costs more than the rows it gives."""
+    for batch in _batches(_groups([source.layout for source in sources], group_rows)):
         held: list[SortedRows] = []
-        for piece in (piece for source in sources for piece in _pieces(source, table, first, last)):
-            held.append(piece if before is None else piece.before(before))
-            if first == last and apart and sum(rows.layout.rows for rows in held) >= SERIES_ROWS:
+        for piece in (piece for source in sources for piece in _pieces(source, table, batch[0].first, batch[-1].last)):
+            if held and sum(rows.layout.rows for rows in held) >= SERIES_ROWS and _follows(piece, held):
                 yield unite(held)
                 held = []
-        if any(rows.layout.rows for rows in held):
-            yield unite(held)
+            held.append(piece if before is None else piece.before(before))
+        united = unite(held)
+        yield from filter(None, (united.between(group.first, group.last) for group in batch))
 
 
-def _groups(layouts: Sequence[Layout]) -> Iterator[tuple[Entity, Entity]]:
-    """The first and the last entity of each row group: one name, or several small ones; of a large name some entities."""
+@dataclass(frozen=True)
+class _Group:
+    """A row group to be: its first and last entity, and how many rows the sources have for it."""
+
+    first: Entity
+    last: Entity
+    rows: int
+
+
+def _groups(layouts: Sequence[Layout], group_rows: int) -> Iterator[_Group]:
+    """One name, or several small ones; of a large name some entities."""
     counts: Counter[Entity] = Counter()
     for layout in layouts:
         counts.update(dict(zip(layout.entities, layout.counts.tolist(), strict=True)))
@@ -162,20 +179,36 @@ def _groups(layouts: Sequence[Layout]) -> Iterator[tuple[Entity, Entity]]:
         members = list(entities)
         whole = sum(counts[entity] for entity in members)
         for i, entity in enumerate(members):
-            if group and held + (counts[entity] if i else whole) > GROUP_ROWS:
-                yield group[0], group[-1]
+            if group and held + (counts[entity] if i else whole) > group_rows:
+                yield _Group(group[0], group[-1], held)
                 group, held = [], 0
             group.append(entity)
             held += counts[entity]
     if group:
-        yield group[0], group[-1]
+        yield _Group(group[0], group[-1], held)
+
+
+def _batches(groups: Iterator[_Group]) -> Iterator[list[_Group]]:
+    """Neighbours that are small enough to be dealt with together."""
+    batch: list[_Group] = []
+    for group in groups:
+        if batch and sum(member.rows for member in batch) + group.rows > SERIES_ROWS:
+            yield batch
+            batch = []
+        batch.append(group)
+    if batch:
+        yield batch
+
+
+def _follows(piece: SortedRows, held: Sequence[SortedRows]) -> bool:
+    """Whether the piece belongs to the same entity, all of it after all that is held."""
+    same = {entity for rows in (piece, *held) for entity in rows.layout.entities}
+    return len(same) == 1 and piece.layout.first > max(rows.layout.last for rows in held)
 
 
 def _pieces(source: Source, table: Table, first: Entity, last: Entity) -> Iterator[SortedRows]:
     """The rows of these entities; those of a single one in stretches of bounded length."""
-    layout = source.layout
-    here = layout.part(bisect_left(layout.entities, first), bisect_right(layout.entities, last))
-    begin = int(layout.starts[bisect_left(layout.entities, first)])
+    here, begin = source.layout.between(first, last)
     if len(here.entities) > 1:
         yield SortedRows(_values(source, table, begin, begin + here.rows), here)
         return
@@ -189,7 +222,7 @@ def _pieces(source: Source, table: Table, first: Entity, last: Entity) -> Iterat
 def _values(source: Source, table: Table, start: int, stop: int) -> pa.Table:
     """Steps and all columns of today; those that an older part lacks are null."""
     fields = [field for field in arrow_schema(table) if field.name not in table.keys[1:]]
-    rows = source.read([field.name for field in fields], start, stop)
+    rows = source.read([field.name for field in fields], [(start, stop)])
     if rows.num_columns == len(fields):
         return rows
     known = set(rows.column_names)

@@ -14,7 +14,7 @@ from gradscope.record.files import MANIFEST, table_files
 from gradscope.record.grid import Block, Grid, assemble
 from gradscope.record.lock import is_being_written
 from gradscope.record.manifest import Manifest, Status
-from gradscope.record.run import Run
+from gradscope.record.run import Rank, Run
 from gradscope.record.schema import FORMAT_VERSION, TABLES, Table
 
 if TYPE_CHECKING:
@@ -79,19 +79,19 @@ class FolderTable:
         self._keeps = keeps
         self._sources: list[Source] | None = None
 
-    def grid(self, column: str) -> Grid:
-        return assemble(column, self._blocks(column, None))
+    def grid(self, column: str, rank: Rank) -> Grid:
+        return assemble(column, self._blocks(column, rank=rank))
 
     def series(self, column: str, name: str) -> Grid:
-        return assemble(column, self._blocks(column, name))
+        return assemble(column, self._blocks(column, name=name))
 
-    def _blocks(self, column: str, name: str | None) -> list[Block]:
+    def _blocks(self, column: str, *, name: str | None = None, rank: Rank | None = None) -> list[Block]:
         from gradscope.record.rows import to_block
 
         for _ in range(_TRIES):
             try:
                 self._sources = self._sources if self._sources is not None else self._found()
-                return [to_block(source, self._table, column, name, self._upto) for source in self._sources]
+                return [to_block(s, self._table, column, name=name, upto=self._upto, rank=rank) for s in self._sources]
             except FileNotFoundError:  # made into another file since
                 self._sources = None
         raise RunFolderError(f"{self._folder}: its files go faster than they can be read")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -13,7 +14,10 @@ import pyarrow as pa
 
 from gradscope.record.arrow import arrow_schema, present, repeated, to_arrow, to_numpy
 from gradscope.record.grid import NO_ENTITY, Block, Bools, Entity, Floats, Ints
+from gradscope.record.run import Rank
 from gradscope.record.schema import Table
+
+_ENDLESS = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,15 +48,11 @@ class Layout:
         """(rows,): the place of each row's entity."""
         return np.repeat(np.arange(len(self.counts)), self.counts)
 
-    def of(self, name: str) -> tuple[Layout, int]:
-        """The layout of one name's rows alone, and the row at which they start."""
-        at = [i for i, entity in enumerate(self.entities) if entity[0] == name]
-        start, stop = (at[0], at[-1] + 1) if at else (0, 0)
-        return self.part(start, stop), int(self.starts[start])
-
-    def part(self, start: int, stop: int) -> Layout:
-        """The layout of the entities ``start`` up to ``stop``."""
-        return Layout(self.entities[start:stop], self.counts[start:stop], self.shared, self.first, self.last)
+    def between(self, first: Entity, last: Entity) -> tuple[Layout, int]:
+        """The layout of the entities from ``first`` to ``last`` alone, and the row at which they start."""
+        start, stop = bisect_left(self.entities, first), bisect_right(self.entities, last)
+        here = Layout(self.entities[start:stop], self.counts[start:stop], self.shared, self.first, self.last)
+        return here, int(self.starts[start])
 
     def to_json(self) -> str:
         entities = [[name, index, int(count)] for (name, index), count in zip(self.entities, self.counts, strict=True)]
@@ -72,8 +72,8 @@ class Source(Protocol):
     @property
     def layout(self) -> Layout: ...
 
-    def read(self, columns: list[str], start: int, stop: int) -> pa.Table:
-        """These rows; a column that the source does not have is left out."""
+    def read(self, columns: list[str], spans: Sequence[tuple[int, int]]) -> pa.Table:
+        """The rows from here up to there, span after span; a column that the source does not have is left out."""
         ...
 
 
@@ -84,8 +84,14 @@ class SortedRows:
     table: pa.Table
     layout: Layout
 
-    def read(self, columns: list[str], start: int, stop: int) -> pa.Table:
-        return self.table.select([c for c in columns if c in self.table.column_names]).slice(start, stop - start)
+    def read(self, columns: list[str], spans: Sequence[tuple[int, int]]) -> pa.Table:
+        rows = self.table.select([column for column in columns if column in self.table.column_names])
+        return pa.concat_tables([rows.slice(start, stop - start) for start, stop in spans])
+
+    def between(self, first: Entity, last: Entity) -> SortedRows | None:
+        """The rows of the entities from ``first`` to ``last`` alone, if there are any."""
+        here, start = self.layout.between(first, last)
+        return SortedRows(self.table.slice(start, here.rows), here) if here.rows else None
 
     def with_keys(self, table: Table) -> pa.Table:
         """The tidy rows, as ``arrow_schema`` has them."""
@@ -112,6 +118,7 @@ def sort_rows(rows: pa.Table, table: Table) -> SortedRows:
 
 def unite(pieces: Sequence[SortedRows]) -> SortedRows:
     """Rows of several sources as if they had been sorted together."""
+    pieces = [piece for piece in pieces if piece.layout.rows] or pieces
     if len(pieces) == 1:
         return pieces[0]
     entities = tuple(sorted({entity for piece in pieces for entity in piece.layout.entities}))
@@ -174,20 +181,27 @@ def _one_each(rows: pa.Table, group: Ints) -> tuple[pa.Table, Ints]:
     return pa.Table.from_arrays(arrays, schema=rows.schema), firsts
 
 
-def to_block(source: Source, table: Table, column: str, name: str | None = None, upto: int | None = None) -> Block:
-    """One column as a block, of one name alone where one is given, without the steps after ``upto``. Reads nothing else."""
-    layout, start = source.layout.of(name) if name is not None else (source.layout, 0)
-    stop = start + layout.rows
+def to_block(
+    source: Source, table: Table, column: str, *, name: str | None = None, upto: int | None = None, rank: Rank | None = None
+) -> Block:
+    """One column as a block, of one name alone where one is given, without the steps after ``upto``; reads nothing else.
+
+    Where all entities have the same steps they come in the order of ``rank``, as cheaply as in any other.
+    """
+    layout, start = (source.layout, 0) if name is None else source.layout.between((name, 0), (name, _ENDLESS))
     if not layout.rows:
         return Block(table.name, np.empty(0, np.int64), (), {})
     if layout.shared:
-        steps = to_numpy(source.read(["step"], start, start + int(layout.counts[0]))["step"])
+        order = sorted(range(len(layout.entities)), key=lambda i: rank(layout.entities[i]) if rank else i)
+        length = int(layout.counts[0])
+        steps = to_numpy(source.read(["step"], [(start, start + length)])["step"])
         kept = len(steps) if upto is None else int(np.searchsorted(steps, upto, side="right"))
-        values, absent = _numbers(source.read([column], start, stop), column, layout.rows)
-        dense = values.reshape(len(layout.entities), -1).T[:kept]
-        valid = {} if absent is None else {column: ~absent.reshape(len(layout.entities), -1).T[:kept]}
-        return Block(table.name, steps[:kept], layout.entities, {column: dense}, valid)
-    read = source.read(["step", column], start, stop)
+        spans = [(start + first * length, start + last * length) for first, last in _runs(order)]
+        values, absent = _numbers(source.read([column], spans), column, layout.rows)
+        dense = values.reshape(len(order), length).T[:kept]
+        valid = {} if absent is None else {column: ~absent.reshape(len(order), length).T[:kept]}
+        return Block(table.name, steps[:kept], tuple(layout.entities[i] for i in order), {column: dense}, valid)
+    read = source.read(["step", column], [(start, start + layout.rows)])
     (values, absent), steps = _numbers(read, column, layout.rows), to_numpy(read["step"])
     there = np.ones(len(steps), bool) if absent is None else ~absent
     owners = layout.owners
@@ -199,6 +213,15 @@ def to_block(source: Source, table: Table, column: str, name: str | None = None,
     dense, seen = np.full((len(union), len(left)), np.nan), np.zeros((len(union), len(left)), bool)
     dense[row, owners], seen[row, owners] = values, there
     return Block(table.name, union, tuple(layout.entities[i] for i in left), {column: dense}, {column: seen})
+
+
+def _runs(order: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Stretches of consecutive places, from the first up to the last: 4 5 6 0 1 is (4, 7), (0, 2)."""
+    begin = 0
+    for i in range(1, len(order) + 1):
+        if i == len(order) or order[i] != order[i - 1] + 1:
+            yield order[begin], order[i - 1] + 1
+            begin = i
 
 
 def _numbers(rows: pa.Table, column: str, count: int) -> tuple[Floats, Bools | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -10,12 +10,15 @@ from gradscope.record.grid import Block, Entity, Grid, assemble
 from gradscope.record.manifest import Catalogue, Manifest, Status
 from gradscope.record.schema import TABLES
 
+Rank = Callable[[Entity], tuple[int, str, int]]
+"""Sort key of an entity."""
+
 
 class TableData(Protocol):
     """Where a run's values come from: blocks in memory, or files."""
 
-    def grid(self, column: str) -> Grid:
-        """A whole column, (steps x entities)."""
+    def grid(self, column: str, rank: Rank) -> Grid:
+        """A whole column, (steps x entities), its entities in the order of ``rank`` if that is cheap."""
         ...
 
     def series(self, column: str, name: str) -> Grid:
@@ -29,7 +32,7 @@ class MemoryTable:
     def __init__(self, blocks: list[Block]) -> None:
         self.blocks = blocks
 
-    def grid(self, column: str) -> Grid:
+    def grid(self, column: str, rank: Rank) -> Grid:
         return assemble(column, self.blocks)
 
     def series(self, column: str, name: str) -> Grid:
@@ -74,8 +77,9 @@ class Run:
         key = (table, column)
         if key not in self._cache:
             data = self._tables.get(table)
-            grid = data.grid(column) if data else assemble(column, [])
-            self._cache[key] = grid.only(sorted(grid.entities, key=self._rank(table)))
+            rank = self._rank(table)
+            grid = data.grid(column, rank) if data else assemble(column, [])
+            self._cache[key] = grid.only(sorted(grid.entities, key=rank))
         return self._cache[key]
 
     def series(self, table: str, column: str, name: str) -> Grid:
@@ -98,7 +102,7 @@ class Run:
     def __repr__(self) -> str:
         return f"<Run {self.name!r} {self.status.value}, {self.step_count} steps, {len(self.catalogue.layers)} layers>"
 
-    def _rank(self, table: str) -> _Rank:
+    def _rank(self, table: str) -> Rank:
         catalogue = self.catalogue
         names = [p.name for p in catalogue.parameters] if table == "parameters" else [i.name for i in catalogue.layers]
         return _Rank({name: i for i, name in enumerate(names)})

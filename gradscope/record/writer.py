@@ -12,9 +12,9 @@ from gradscope.record.arrow import to_batch
 from gradscope.record.files import journal_name, part_name, table_files
 from gradscope.record.grid import Block
 from gradscope.record.journal import Journal, read_journal
-from gradscope.record.parts import Part, write_part
+from gradscope.record.parts import SMALL_GROUP_ROWS, Part, write_part
 from gradscope.record.rows import sort_rows
-from gradscope.record.schema import Table
+from gradscope.record.schema import Column, Table
 
 JOURNAL_BYTES = 16 << 20
 """Size at which a journal becomes a part; bounds the memory that this takes, and what a reader of a live run must sort."""
@@ -41,6 +41,7 @@ class TableWriter:
         self.table = table
         self.last_step = -1
         self._rows = 0
+        self._recorded: set[str] = set()
         self._journal: Journal | None = None
         self._next = 0
         self._parts: list[tuple[int, int, int]] = []  # first and last journal, rows
@@ -49,14 +50,16 @@ class TableWriter:
         """Store the rows of a block. Raises ``RowsLostError``; what was stored before stays, the next block is tried anew."""
         if not block.rows:
             return
-        batch = to_batch(block)
         if gone := self._deleted():
             raise RowsLostError(gone + block.rows, DELETED)
         first, last = int(block.steps.min()), int(block.steps.max())
-        if self._journal and self._is_long(self._journal) and first > self.last_step:
+        new = set(block.columns) - self._recorded
+        if self._journal and (new or (self._is_long(self._journal) and first > self.last_step)):
             self._seal()
+        self._recorded |= new
+        batch = to_batch(block, self._columns)
         try:
-            self._journal = self._journal or self._open()
+            self._journal = self._journal or self._open(batch)
             self._journal.append(batch)
         except OSError as error:
             if self._journal and self._journal.broken:
@@ -100,9 +103,14 @@ class TableWriter:
         self._next = files.next_number
         self.last_step = max((layout.last for layout in layouts), default=-1)
 
-    def _open(self) -> Journal:
+    @property
+    def _columns(self) -> tuple[Column, ...]:
+        """Those that were recorded so far: a journal has no others, so that what a run never records costs it nothing."""
+        return tuple(column for column in self.table.columns if column.name in self._recorded)
+
+    def _open(self, batch: pa.RecordBatch) -> Journal:
         self.folder.mkdir(exist_ok=True)
-        journal = Journal(self.folder / journal_name(self._next), self.table)
+        journal = Journal(self.folder / journal_name(self._next), batch.schema)
         self._next += 1
         return journal
 
@@ -136,7 +144,9 @@ class TableWriter:
         """The part is whole before its journal goes; a reader that finds both takes the part."""
         path = self.folder / journal_name(number)
         rows = sort_rows(read_journal(path, self.table), self.table)
-        count = write_part(self.folder / part_name(number, number), self.table, [rows], before=before)
+        count = write_part(
+            self.folder / part_name(number, number), self.table, [rows], before=before, group_rows=SMALL_GROUP_ROWS
+        )
         path.unlink()
         if count:
             self._parts.append((number, number, count))

@@ -24,7 +24,7 @@ def path(tmp_path: Path) -> Path:
 
 def written(path: Path) -> list[int]:
     """A journal of the batches above, and its length after each."""
-    journal, ends = Journal(path, LAYERS), []
+    journal, ends = Journal(path, BATCHES[0].schema), []
     for batch in BATCHES:
         journal.append(batch)
         ends.append(path.stat().st_size)  # before it is closed: what was appended is on file
@@ -57,11 +57,11 @@ def test_others_read_a_journal_as_an_arrow_stream(path: Path) -> None:
 def test_a_journal_takes_no_file_over(path: Path) -> None:
     path.write_bytes(b"")
     with pytest.raises(FileExistsError):
-        Journal(path, LAYERS)
+        Journal(path, BATCHES[0].schema)
 
 
 def test_a_journal_knows_that_it_was_deleted(path: Path) -> None:
-    journal = Journal(path, LAYERS)
+    journal = Journal(path, BATCHES[0].schema)
     assert not journal.deleted
     path.unlink()
     assert journal.deleted

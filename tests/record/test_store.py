@@ -41,6 +41,7 @@ def shrink(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer, "SMALL_PARTS", 4)
     monkeypatch.setattr(writer, "SMALL_ROWS", 400)
     monkeypatch.setattr(parts, "GROUP_ROWS", 64)
+    monkeypatch.setattr(writer, "SMALL_GROUP_ROWS", 20)
     monkeypatch.setattr(parts, "SERIES_ROWS", 100)
 
 
@@ -114,7 +115,7 @@ def test_many_small_files_become_one_part_of_each_table(folder: Path) -> None:
 def test_a_row_group_holds_one_name_or_small_ones_whole(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import pyarrow.parquet as pq
 
-    monkeypatch.setattr(parts, "GROUP_ROWS", 150)
+    monkeypatch.setattr(writer, "SMALL_GROUP_ROWS", 150)
     store(RunFolder.create(folder, MANIFEST), list(training(100, layers=4)))
     path = next((folder / "parameters").iterdir())
     groups = [pq.ParquetFile(path).read_row_group(i)["parameter"].to_pylist() for i in range(4)]
@@ -304,13 +305,13 @@ def limited_files() -> Iterator[None]:
 def test_a_write_that_fails_half_way_loses_its_rows_alone(folder: Path, limited_files: None) -> None:
     sink = RunFolder.create(folder, MANIFEST)
     draw = np.random.default_rng(0)
-    blocks = [values("steps", range(i, i + n), [("", 0)], draw, ("loss",)) for i, n in ((0, 50), (50, 900), (950, 40))]
+    blocks = [values("steps", range(i, i + n), [("", 0)], draw, ("loss",)) for i, n in ((0, 50), (50, 9000), (9050, 40))]
     with pytest.warns(RecordLostWarning, match="File too large") as told:
         store(sink, blocks)
     assert len(told) == 1
     run = load_run(folder)
     assert same(run, in_memory([blocks[0], blocks[2]]))
-    assert run.manifest.recording["lost_rows"] == 900
+    assert run.manifest.recording["lost_rows"] == 9000
     assert run.manifest.recording["lost_reason"] == "File too large"
     assert run.manifest.recording["every"] == {"layers": 10}
     assert run == sink.run()
