@@ -1,8 +1,8 @@
 """The gradient at the model's output: what tells whether a run has learned, whatever the loss and its scale.
 
 dL/d(output) minus its mean over the batch is the residual that is left once the mean is learned. Its correlation with the
-output's own deviation says whether the output's spread is itself the residual: then its scale is still wrong. Its sum over
-the batch, over the residual's norm, is about 1 once the mean is learned and the root of the rows where all push one way.
+output's own deviation says whether the output's spread is itself the residual: then its scale is still wrong. The part that the
+mean has in the whole says whether the output's offset is: once that is learned it is one over the root of the rows.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ class OutputTally:
     residual: list[Tensor] = field(default_factory=list)
     product: list[Tensor] = field(default_factory=list)
     spread: list[Tensor] = field(default_factory=list)
-    pushes: list[Tensor] = field(default_factory=list)
+    sums: list[Tensor] = field(default_factory=list)
+    rows: int = 0
 
     def see(self, output: Tensor, guard: Guard = unguarded) -> None:
         """Follows the gradient to this output, (rows, ..., units)."""
@@ -38,7 +39,8 @@ class OutputTally:
                 return
             rows = _rows(gradient.detach()).to(wide(gradient.device))
             out = seen.to(rows)
-            self.pushes.append(rows.sum(0))
+            self.sums.append(rows.sum(0))
+            self.rows += len(rows)
             rows, out = rows - rows.mean(0), out - out.mean(0)
             self.residual.append(torch.linalg.vector_norm(rows))
             # each normalised before the product: the square of a tiny gradient would underflow
@@ -53,10 +55,11 @@ class OutputTally:
             return {}
         residual = torch.linalg.vector_norm(torch.stack(self.residual))
         spread = torch.linalg.vector_norm(torch.stack(self.spread))
+        mean = torch.linalg.vector_norm(torch.stack(self.sums).sum(0)) / self.rows**0.5
         return {
             "output_backward_norm": residual,
             "output_correlation": torch.stack(self.product).sum() / (residual * spread),
-            "output_offset": torch.linalg.vector_norm(torch.stack(self.pushes).sum(0)) / residual,
+            "output_offset": mean / torch.hypot(mean, residual),
         }
 
 

@@ -65,7 +65,7 @@ STEPS = Table(
         Column("output_correlation", "correlation of dL/d(output) with the output, both centred over the batch", "cosine"),
         Column(
             "output_offset",
-            "norm of dL/d(output) summed over the rows, over output_backward_norm: 1 once it is noise",
+            "norm of the batch mean in dL/d(output) over the norm of all of it",
             "ratio",
         ),
         Column("wall_seconds", "time since the recording began, at the end of the step", "s"),
