@@ -36,10 +36,11 @@ def note(message: str) -> None:
 
 def deliver(text: str, output: Path | None) -> None:
     """A result: to a file, all of it or nothing, or to stdout."""
+    text = text if text.endswith("\n") else text + "\n"
     if output is None:
-        sys.stdout.write(text if text.endswith("\n") else text + "\n")
-        return
-    write_whole(output, text.encode())
+        sys.stdout.write(text)
+    else:
+        write_whole(output, text.encode())
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import ast
+import inspect
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+from itertools import pairwise
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError, model_validator
@@ -15,7 +20,7 @@ class Section(BaseModel):
     The docstring below a field is its description, in the JSON Schema and in the manual.
     """
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
     def contradictions(self) -> Iterable[tuple[str, str]]:
         """What does not fit together although each value is good: (the key to point at, what is wrong).
@@ -23,6 +28,12 @@ class Section(BaseModel):
         The key may be a path within this section, ``schedule.warmup_steps``.
         """
         return ()
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        made = handler(schema)
+        _describe(handler.resolve_ref_schema(made), cls)
+        return made
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -71,9 +82,41 @@ class Choice:
         options = []
         for name in sorted(self.sections):
             option = handler(self.sections[name].__pydantic_core_schema__)
+            _describe(option, self.sections[name])
             # Without the name there, the default's section alone is meant: the others must then not match.
             options.append(option if name == self.default else {"allOf": [option], "required": [self.key]})
         return {"anyOf": options}
+
+
+def _describe(schema: dict[str, Any], model: type[Section]) -> None:
+    for name, text in descriptions(model).items():
+        schema["properties"][name]["description"] = text
+
+
+def descriptions(model: type[Section]) -> dict[str, str]:
+    """The docstring below each field of a section, on one line each."""
+    found: dict[str, str] = {}
+    for kind in reversed(model.__mro__):
+        found |= _below_fields(kind.__module__).get(kind.__name__, {}) if issubclass(kind, Section) else {}
+    return {name: found[name] for name in model.model_fields if name in found}
+
+
+@cache
+def _below_fields(module: str) -> dict[str, dict[str, str]]:
+    """Class -> field -> docstring, read when somebody asks; pydantic's own way reads the source of each class at import."""
+    try:
+        tree = ast.parse(inspect.getsource(sys.modules[module]))
+    except (OSError, TypeError):  # no source: typed into a prompt
+        return {}
+    return {c.name: dict(_docstrings(c)) for c in ast.walk(tree) if isinstance(c, ast.ClassDef)}
+
+
+def _docstrings(node: ast.ClassDef) -> Iterator[tuple[str, str]]:
+    for field, below in pairwise(node.body):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(below, ast.Expr):
+            text = below.value.value if isinstance(below.value, ast.Constant) else None
+            if isinstance(text, str):
+                yield field.target.id, " ".join(text.split())
 
 
 def _contradiction(key: str, what: str) -> InitErrorDetails:
