@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -66,12 +67,13 @@ class Adaptive:
 
     overhead: float = 0.02
     total: float = 0.0
-    """Seconds that the steps took."""
+    """Seconds that the steps took without what was recorded, pauses between them left out."""
     spent: dict[str, float] = field(default_factory=lambda: {"full": 0.0, GRADIENTS: 0.0})
     counted: dict[str, int] = field(default_factory=lambda: {"full": 0, GRADIENTS: 0})
     steps: int = 0
     _cost: dict[str, float] = field(default_factory=lambda: {"full": 0.0, GRADIENTS: 0.0})
     _next: int = 0
+    _recent: deque[float] = field(default_factory=lambda: deque(maxlen=32))
 
     ALLOWANCE = 0.5
     ALWAYS = frozenset([0] + [2**i for i in range(8)])
@@ -87,7 +89,9 @@ class Adaptive:
         return self.spent[kind] + self._cost[kind] <= allowance + 0.5 * self.overhead * self.total
 
     def account(self, plan: Plan, spent: float, elapsed: float) -> None:
-        self.total += elapsed
+        self._recent.append(max(elapsed - spent, 0.0))
+        # the lower quartile of the last steps: a pause for validation, a checkpoint or a slow loader is no step time
+        self.total += sorted(self._recent)[len(self._recent) // 4]
         self.steps += 1
         if not plan:
             return
