@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from gradscope.cli.folders import RUN, RUNS_DIR, RunsDir, find_run
-from gradscope.cli.gate import FailOn, FailOnOption, gate
+from gradscope.cli.gate import FailOn, FailOnOption, gate, judged
 from gradscope.cli.terminal import deliver, next_command
 from gradscope.render import FORMATS
 
@@ -43,8 +43,6 @@ def check(
 ) -> None:
     """Judge a recorded run: what is wrong, in which layers and steps, by which numbers, and what to do."""
     from gradscope.detect.baseline import beyond, read_baseline
-    from gradscope.detect.engine import Settings
-    from gradscope.detect.engine import check as judge
     from gradscope.record.reader import load_run
     from gradscope.render.terminal import PLAIN, Terminal
 
@@ -52,7 +50,7 @@ def check(
     known = read_baseline(baseline) if baseline else ()
     folder = find_run(run, runs_dir)
     recorded = load_run(folder)
-    report = beyond(judge(recorded, Settings(select=tuple(select or ()), ignore=tuple(ignore or ()))), known)
+    report = beyond(judged(recorded, select or (), ignore or ()), known)
     deliver(writer.write(report, recorded, terminal=PLAIN if output else Terminal.of(sys.stdout)), output)
     if format == "text":
         next_command("plot", folder)

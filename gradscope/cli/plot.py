@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from gradscope.cli.folders import RUN, RUNS_DIR, RunsDir, find_run
+from gradscope.cli.gate import judged
 from gradscope.cli.terminal import next_command
 from gradscope.render import FIGURES
 
@@ -35,7 +36,6 @@ def plot(
     runs_dir: RunsDir = RUNS_DIR,
 ) -> None:
     """Draw a recorded run: the gradient by layer and step, the loss and its events, the findings."""
-    from gradscope.detect.engine import check
     from gradscope.record.reader import load_run
     from gradscope.render import plot as draw
     from gradscope.render import save, write_data
@@ -43,7 +43,7 @@ def plot(
     folders = [find_run(run, runs_dir) for run in runs] if runs else [find_run(None, runs_dir)]
     loaded = [load_run(folder) for folder in folders]
     names = list(dict.fromkeys(figure or [OVERVIEW]))
-    reports = [check(run) for run in loaded]
+    reports = [judged(run) for run in loaded]
     pages = {name: draw(loaded, name, reports=reports) for name in names}
     beside = "" if len(folders) == 1 else f"-{len(folders)}-runs"
     for name, page in pages.items():

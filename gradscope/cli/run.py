@@ -13,7 +13,7 @@ import typer
 
 from gradscope.cli.check import Format
 from gradscope.cli.folders import RUNS_DIR, RunsDir
-from gradscope.cli.gate import FailOn, FailOnOption, gate
+from gradscope.cli.gate import FailOn, FailOnOption, gate, judged
 from gradscope.cli.terminal import INTERRUPTED, deliver, next_command, note, warn
 from gradscope.render import FORMATS
 
@@ -61,7 +61,6 @@ def run(
     loaded = load_config(config, chosen)
     writer = FORMATS.load(format)
 
-    from gradscope.detect.engine import Settings, check
     from gradscope.record.manifest import Status
     from gradscope.render.live import LiveView
     from gradscope.render.terminal import Terminal
@@ -73,7 +72,7 @@ def run(
     else:
         with LiveView(loaded.name, loaded.training.steps, sys.stderr) as view:
             recorded = train(loaded, folder, on_setup=lambda setup: note(described(setup)), progress=shown_in(view))
-    report = check(recorded, Settings(ignore=loaded.detect.ignore))
+    report = judged(recorded)
     deliver(writer.write(report, recorded, terminal=Terminal.of(sys.stdout)), None)
     if not quiet:
         note(f"run folder: {folder}")

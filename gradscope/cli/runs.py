@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gradscope.cli.folders import RUNS_DIR, RunsDir, folders
+from gradscope.cli.gate import judged
 from gradscope.cli.terminal import deliver, next_command, note
 from gradscope.errors import GradscopeError
 
@@ -38,13 +39,12 @@ def runs(
 
 
 def _row(path: Path, manifest: Manifest) -> Iterator[str]:
-    from gradscope.detect.engine import check
     from gradscope.record.reader import load_run
 
     yield path.name
     try:
         run = load_run(path)
-        report = check(run)
+        report = judged(run)
     except GradscopeError:
         yield from (manifest.status.value, "?", manifest.created[:19], "cannot be read")
         return

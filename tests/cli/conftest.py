@@ -1,15 +1,11 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import torch
 from typer.testing import CliRunner, Result
 
 from gradscope.cli.app import app
-
-Gradscope = Callable[..., Result]
 
 SMALL = """\
 model: {kind: mlp, depth: 3, width: 16, activation: tanh}
@@ -23,14 +19,6 @@ data: {name: digits, batch_size: 64}
 training: {steps: 40}
 device: cpu
 """
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

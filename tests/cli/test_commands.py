@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import gradscope
+from tests.cli.conftest import VANISHING, gradscope
 
 
 def test_a_run_ends_in_a_verdict_the_folder_and_the_next_command(here: Path) -> None:
@@ -95,6 +95,15 @@ def test_ignoring_all_that_was_found_leaves_a_healthy_run(recorded: Path) -> Non
     result = gradscope("check", recorded / "vanishing", "--format", "json", *words)
     assert json.loads(result.stdout)["verdict"] == "healthy"
     assert result.exit_code == 0
+
+
+def test_the_rules_that_a_config_ignores_stay_ignored_unless_selected(here: Path) -> None:
+    (here / "vanishing.yaml").write_text(VANISHING)
+    words = ("run", "vanishing.yaml", "-q", "--fail-on", "warning", "--out", "ignored", "detect.ignore=[vanishing-gradients]")
+    assert "GS101" not in gradscope(*words).stdout
+    assert "GS101" not in gradscope("check", "ignored").stdout
+    assert "GS101" not in gradscope("runs", "--runs-dir", ".").stdout
+    assert "GS101" in gradscope("check", "ignored", "--select", "GS101").stdout
 
 
 def test_what_the_baseline_knows_is_not_told_again(here: Path, recorded: Path) -> None:
