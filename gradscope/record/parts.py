@@ -70,11 +70,11 @@ class Part:
         first = int(np.searchsorted(self.group_starts, start, side="right")) - 1
         return first, max(first, int(np.searchsorted(self.group_starts, stop, side="left")))
 
-    def read_groups(self, columns: list[str], groups: Sequence[int]) -> pa.Table:
+    def read_groups(self, columns: list[str], groups: Sequence[int], *, threads: bool = True) -> pa.Table:
         with _told(self.path):
             known = set(self._footer.schema.names)
             file = pq.ParquetFile(self.path, metadata=self._footer)
-            return file.read_row_groups(groups, [c for c in columns if c in known])
+            return file.read_row_groups(groups, [c for c in columns if c in known], use_threads=threads)
 
     @cached_property
     def _footer(self) -> Any:
@@ -88,14 +88,18 @@ class _Forwards(Part):
     _kept: tuple[int, pa.Table] | None = None
 
     def read(self, columns: list[str], spans: Sequence[tuple[int, int]]) -> pa.Table:
-        pieces = []
-        for start, stop in spans:
-            for group in range(*self.groups(start, stop)):
-                begins, ends = map(int, self.group_starts[group : group + 2])
-                rows = self._kept[1] if self._kept and self._kept[0] == group else self.read_groups(columns, [group])
-                pieces.append(rows.slice(max(start - begins, 0), min(stop, ends) - max(start, begins)))
-                self._kept = (group, rows) if stop < ends else None
-        return pa.concat_tables(pieces)
+        ((start, stop),) = spans
+        first, last = self.groups(start, stop)
+        kept, self._kept = self._kept, None
+        if kept and kept[0] == first:
+            new = [self.read_groups(columns, range(first + 1, last), threads=False)] if last > first + 1 else []
+            rows = pa.concat_tables([kept[1], *new])
+        else:
+            rows = self.read_groups(columns, range(first, last), threads=False)
+        begin, end = int(self.group_starts[first]), int(self.group_starts[last])
+        if stop < end:
+            self._kept = last - 1, rows.slice(int(self.group_starts[last - 1]) - begin)
+        return rows.slice(start - begin, stop - start)
 
 
 def write_part(

@@ -226,18 +226,21 @@ def test_two_writers_never_share_a_folder(folder: Path, monkeypatch: pytest.Monk
 
 def test_a_forked_child_does_not_keep_its_parents_run_locked(folder: Path) -> None:
     sink = RunFolder.create(folder, MANIFEST)
-    asks, tells = os.pipe()
+    (asks, tells), (hears, says) = os.pipe(), os.pipe()
     child = os.fork()
     if child == 0:
         os.close(tells)
+        os.write(says, b"alive")
         os.read(asks, 1)  # lives until the parent closes the pipe
         os._exit(0)
-    os.close(asks)
+    os.read(hears, 5)
     assert load_run(folder).status is Status.RUNNING
     sink._lock.release()  # type: ignore[union-attr]
     assert load_run(folder).status is Status.INTERRUPTED
     os.close(tells)
     os.waitpid(child, 0)
+    for end in (asks, hears, says):
+        os.close(end)
 
 
 def test_a_folder_that_holds_something_is_not_written(tmp_path: Path) -> None:
