@@ -88,7 +88,7 @@ class Case:
         """The first sampled step whose update was a large part of the weights."""
         update = series(self.run, "relative_update")
         with np.errstate(invalid="ignore"):
-            at = np.flatnonzero(update.present & ~(update.values <= THROWN.value))
+            at = np.flatnonzero(update.present & (update.values > THROWN.value))
         return int(update.steps[at[0]]) if len(at) else None
 
     @cached_property
@@ -110,6 +110,17 @@ class Case:
     def before_break(self, profile: Profile) -> Profile:
         """The measured rows of a profile before the step at which the run broke."""
         return self._rows(profile, None)
+
+    def late(self, profile: Profile, part: float, fewest: int = 3) -> Profile:
+        """The rows in the last ``part`` of the steps before the run broke, at least the last ``fewest`` of them."""
+        rows = self._rows(profile, None)
+        if not len(rows.steps):
+            return rows
+        first, last = self.steps
+        end = last if self.broken is None else self.broken
+        keep = rows.steps >= end - part * (end - first)
+        keep[-fewest:] = True
+        return replace(rows, steps=rows.steps[keep], values=rows.values[keep], present=rows.present[keep])
 
     def unthrown(self, profile: Profile) -> Profile:
         """The rows before the run broke, and up to the first update that turned the features over: what came after is its

@@ -56,17 +56,23 @@ def trunk(run: Run) -> tuple[LayerInfo, ...]:
 
 
 def depth_profile(run: Run, column: str = "backward_norm", *, call: int | None = None) -> Profile:
-    """A column of the table ``layers`` along the trunk, at one call within the forward pass, by default each step's last:
-    of a cell that is called once a time step that is the one nearest to the loss.
+    """A column of the table ``layers`` along the trunk.
 
     With ``backward_norm`` this is the back-propagated gradient by depth (Frobenius over the batch), with ``forward_norm``
     the signal. Rows are all steps of the table, so that profiles of one run can be divided row by row. Raises ``KeyError``
     for a column that the table does not have.
     """
+    return layer_profile(run, column, [layer.name for layer in trunk(run)], call=call)
+
+
+def layer_profile(run: Run, column: str, names: Sequence[str], *, call: int | None = None) -> Profile:
+    """A column of the table ``layers`` at these layers, at one call within the forward pass, by default each step's last:
+    of a cell that is called once a time step that is the one nearest to the loss.
+    """
     grid = run.grid("layers", column)
     if call is None:
-        return _last_calls(grid, [layer.name for layer in trunk(run)])
-    grid = grid.only((layer.name, call) for layer in trunk(run))
+        return _last_calls(grid, names)
+    grid = grid.only((name, call) for name in names)
     return Profile(column, grid.steps, grid.names, grid.values, grid.present)
 
 

@@ -50,6 +50,9 @@ from gradscope.detect.case import Case
 from gradscope.detect.rule import Threshold, confidence
 from gradscope.record.finding import Finding, Severity
 from gradscope.record.grid import Floats
+from gradscope.signals.activations import dead_from_start
+from gradscope.signals.events import series
+from gradscope.signals.motion import motion
 from gradscope.signals.profiles import Profile
 from gradscope.signals.ratios import backward_ratio, hidden_backward_ratio, noise_floor
 from gradscope.signals.through_time import TimeProfile, reads_every_step, time_ratio
@@ -82,8 +85,11 @@ NOTHING_LEARNED = Threshold(
     "of the mean-only residual",
     "R^2 = 0.06, for losses that read every time step: what lies near is learned without long memory",
 )
-THRESHOLDS = (RATIO, SEVERE, SHARE, NOTHING_LEARNED)
+NO_FALL = Threshold("no fall", 0.99, "of the first loss", "under such losses, one per cent is what class frequencies give")
+MOVED = Threshold("moved", 1e-2, "of the weights", "a run that began converged and hardly moved says nothing of the gradient")
+THRESHOLDS = (RATIO, SEVERE, SHARE, NOTHING_LEARNED, NO_FALL, MOVED)
 
+DEAD_WORDS = "dead units pass nothing on"
 REMEDIES = (
     "initialise at the critical gain (model.init.gain=critical), or by He for ReLU",
     "add residual connections (model.residual=true) or a norm (model.norm=layer)",
@@ -145,13 +151,14 @@ def _profile(case: Case, ratio: Profile) -> Iterator[Finding]:
 
 
 def _cause(case: Case, ratio: Profile, typical: Floats) -> tuple[str | None, str | None, Severity]:
-    """A layer of saturated units explains the fall when most of it (in decades) happens right below such layers."""
-    for finding in case.found.get("saturated-activations", ()):
-        fall = np.log(np.append(typical, 1.0))
-        steps = np.diff(fall)  # from each station to the next one, towards the output
-        through = case.passes(finding.layers, (*ratio.layers, ratio.reference or ""))
-        if np.nansum(steps[through[1:]]) > 0.5 * np.nansum(steps):
-            return f"{finding.rule}: the slopes of saturated units are next to 0", finding.code, Severity.INFO
+    """Saturated or dead layers explain the fall when most of it, in decades, happens at them."""
+    falls = np.diff(np.log(np.append(typical, 1.0)))  # from each station to the next one, towards the output
+    for name, words in (("saturated-activations", "the slopes of saturated units are next to 0"), ("dead-units", DEAD_WORDS)):
+        for finding in case.found.get(name, ()):
+            layers = finding.layers if name != "dead-units" else dead_from_start(case.run, finding.layers)
+            through = case.passes(layers, (*ratio.layers, ratio.reference or ""))
+            if np.nansum(falls[through[1:]]) > 0.5 * np.nansum(falls):
+                return f"{finding.rule}: {words}", finding.code, Severity.INFO
     return None, None, SEVERITY
 
 
@@ -185,13 +192,21 @@ def _through_time(case: Case) -> Iterator[Finding]:
         known = np.where(ratio.present[rows] & np.isfinite(ratio.values[rows]), ratio.values[rows], np.nan)
         if not len(rows) or np.isnan(known).all():
             continue
-        if reads_every_step(case.run, ratio.layer) and not case.achievement.residual > NOTHING_LEARNED.value:
+        if reads_every_step(case.run, ratio.layer) and not _tried_in_vain(case):
             continue
         least = np.fmin.reduce(known, axis=1)
         value = float(np.nanmedian(least))
         if not value < RATIO.value:
             continue
         yield _time_finding(case, ratio, known, value)
+
+
+def _tried_in_vain(case: Case) -> bool:
+    """Whether the weights moved and nothing at all was learned: what lies near needs no long memory."""
+    loss, moved = series(case.run, "loss").measured.values, motion(case.run)
+    fell = np.median(loss[-max(3, len(loss) // 5) :]) < NO_FALL.value * np.median(loss[:5])
+    learned_nothing = case.achievement.residual > NOTHING_LEARNED.value and not fell
+    return learned_nothing and moved is not None and moved.displacement > MOVED.value
 
 
 def _time_finding(case: Case, ratio: TimeProfile, known: Floats, value: float) -> Finding:

@@ -1,0 +1,110 @@
+"""Units of a rectifier that pass nothing on, whatever the input: no gradient reaches them or what lies below.
+
+## What it detects
+
+For each one-sided activation (ReLU, GELU, SiLU and any that is flat below) the share of units that pass no gradient for any
+row of the batch. The rule holds where, through the last quarter of the run, that share stays above the threshold in one
+layer, or on average over all layers of a run that has not learned.
+
+## Why it is bad
+
+A unit whose input is negative for every example has a slope of 0 for every example: its weights receive no gradient, and
+nothing but luck brings it back. A layer of such units cuts off everything below it.
+
+## Known false alarms
+
+With very small batches a unit that fires rarely looks dead in each batch; below 16 rows the average is not judged, below 4 rows
+only a layer that is dead altogether. A sparse layer beside the main path of a run that learned is reported as information.
+
+## What to do
+
+- Lower the learning rate, or warm it up: one large step throws biases far below 0.
+- Start biases at 0 and draw weights by He initialisation.
+- Use an activation with a slope on both sides: leaky ReLU, GELU, ELU.
+
+## References
+
+- Lu, Shin, Su & Karniadakis 2020: dying ReLU and initialisation.
+- Maas, Hannun & Ng 2013: leaky rectifiers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from gradscope.detect.case import Case
+from gradscope.detect.rule import Threshold, confidence
+from gradscope.record.finding import Finding, Severity
+from gradscope.signals.activations import batch_rows, dead_from_start, dead_share, on_main_path
+
+CODE = "GS201"
+NAME = "dead-units"
+SEVERITY = Severity.WARNING
+AFTER = ()
+EXAMPLE = "dead-relu"
+
+LAYER = Threshold(
+    "dead share of a layer",
+    0.9,
+    "of its units",
+    "nine units in ten: what is left passes a third of the gradient's norm at most. Healthy runs of the zoo reach 0.44 in a "
+    "layer, sick ones 0.95 and more",
+)
+MEAN = Threshold(
+    "mean dead share",
+    0.5,
+    "of all units",
+    "half of the network; symmetric weights alone make a deep ReLU layer lose up to 0.45 of its units at initialisation",
+)
+ROWS = Threshold(
+    "rows", 16, "rows of the batch", "a unit that fires for one input in ten is silent in a batch of 16 with probability 0.19"
+)
+FEW_ROWS = Threshold("few rows", 4, "rows of the batch", "such a unit is silent in a batch of 4 with probability 0.66")
+THRESHOLDS = (LAYER, MEAN, ROWS, FEW_ROWS)
+
+REMEDIES = (
+    "lower the learning rate or warm it up (schedule.warmup_steps)",
+    "start biases at 0 (model.init.bias=0) and use He initialisation",
+    "use an activation that is flat nowhere (model.activation=leaky_relu)",
+)
+
+
+def check(case: Case) -> Iterator[Finding]:
+    share = case.late(dead_share(case.run), 0.25)
+    if not share.layers or not len(share.steps):
+        return
+    rows = batch_rows(case.run) or int(ROWS.value)
+    known = np.where(share.present, share.values, 0.0)
+    lasting = np.median(known, axis=0)
+    dead = lasting >= (LAYER.value if rows >= FEW_ROWS.value else 1.0)
+    mean = float(lasting.mean())
+    broad = mean >= MEAN.value and rows >= ROWS.value and not case.achieved and len(share.layers) > 1
+    if not dead.any() and not broad:
+        return
+    layers = tuple(name for name, is_dead in zip(share.layers, dead, strict=True) if is_dead)
+    harmless = case.achieved and not set(layers) & on_main_path(case.run)
+    worst = int(lasting.argmax())
+    value, threshold = (float(lasting[worst]), LAYER.value) if layers else (mean, MEAN.value)
+    if layers:
+        what = f"{value:.0%} of the units of {share.layers[worst]} pass no gradient for any input"
+        what += f", and {LAYER.value:.0%} or more in {len(layers)} of {len(share.layers)} layers" if len(layers) > 1 else ""
+    else:
+        what = f"{mean:.0%} of all units pass no gradient for any input"
+    thrown = case.thrown is not None and case.thrown < share.steps[-1] and not dead_from_start(case.run, layers)
+    yield Finding(
+        CODE,
+        NAME,
+        Severity.INFO if harmless else SEVERITY,
+        f"{what}: nothing reaches their weights, and {case.learned}.",
+        "dead_share",
+        value,
+        threshold,
+        confidence=confidence(1.0 - threshold, 1.0 - value) if value < 1.0 else 1.0,
+        layers=layers or share.layers,
+        steps=case.span(int(share.steps[0]), int(share.steps[-1])),
+        cause=f"an update as large as a fifth of the weights or more, at step {case.thrown}" if thrown else None,
+        cause_code="GS304" if thrown else None,
+        remedies=REMEDIES,
+    )

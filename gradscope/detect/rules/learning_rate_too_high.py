@@ -1,0 +1,87 @@
+"""Each update changes the weights by a good part of themselves, and the run does not learn.
+
+## What it detects
+
+The norm of the change of all matrices in one step, over the norm of the matrices (of a LeCun-drawn one where they are smaller,
+so that a tiny initialisation does not look overthrown). The rule holds where it is above the upper threshold in a run that
+has not learned, or above the lower one in a run whose loss is unstable.
+
+## Why it is bad
+
+The gradient is a local direction. A step as long as the weights leaves the region where it means anything: the loss jumps,
+rectifiers die, tanh units saturate, or everything ends in NaN.
+
+## Known false alarms
+
+A convex model (one linear layer) learns with updates of any size, and is not reported when it has.
+
+## What to do
+
+- Lower the learning rate by 10; a relative update near 1e-3 is a usual value.
+- Warm it up over some tens of steps; clip the gradient's norm.
+
+## References
+
+- Karpathy, CS231n notes: the ratio of updates to weights.
+- Cohen et al. 2021: gradient descent at the edge of stability.
+- You, Gitman & Ginsburg 2017 (LARS): updates relative to weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from gradscope.detect.case import THROWN, Case
+from gradscope.detect.rule import Threshold, confidence
+from gradscope.record.finding import Finding, Severity
+from gradscope.signals.events import series
+
+CODE = "GS304"
+NAME = "learning-rate-too-high"
+SEVERITY = Severity.ERROR
+AFTER = ("exploding-gradients", "loss-instability", "non-finite")
+EXAMPLE = "learning-rate-too-high"
+
+UNSTABLE = Threshold(
+    "update of an unstable run",
+    0.1,
+    "of the weights, a step",
+    "a hundred times the usual 1e-3. Healthy runs of the zoo reach 0.16; together with an unstable loss none does",
+)
+THRESHOLDS = (THROWN, UNSTABLE)
+
+REMEDIES = ("lower the learning rate (optimizer.lr) by 10", "warm it up (schedule.warmup_steps) and clip (training.clip_norm)")
+
+
+def check(case: Case) -> Iterator[Finding]:
+    update = series(case.run, "relative_update").measured
+    until = case.broken if case.broken is not None else np.inf
+    known = np.where(np.isnan(update.values) | (update.steps >= until), 0.0, update.values)
+    if not known.size:
+        return
+    unstable = bool(case.found.get("loss-instability"))
+    hopeless = not case.achieved and (case.patient or case.broken is not None)
+    threshold = THROWN.value if hopeless and known.max() > THROWN.value else UNSTABLE.value
+    if not (hopeless or unstable) or not known.max() > threshold or (threshold == UNSTABLE.value and not unstable):
+        return
+    at = np.flatnonzero(known > threshold)
+    worst = int(known.argmax())
+    value = float(known[worst])
+    exploding = case.found.get("exploding-gradients", ())
+    ending = "the loss is unstable" if unstable and case.broken is None else case.learned
+    yield Finding(
+        CODE,
+        NAME,
+        Severity.INFO if exploding else SEVERITY,
+        f"The update of step {int(update.steps[worst])} is {value:.0%} of the weights, and {ending}.",
+        "relative_update",
+        value,
+        threshold,
+        confidence=confidence(value, threshold),
+        steps=case.span(int(update.steps[at[0]]), int(update.steps[at[-1]])),
+        cause="exploding gradients size the first updates" if exploding else None,
+        cause_code=exploding[0].code if exploding else None,
+        remedies=REMEDIES,
+    )

@@ -1,0 +1,86 @@
+"""The loss is won and lost again: time after time it stands far above what was reached before.
+
+## What it detects
+
+The running median of the loss over five steps, against the lowest mean of five steps before it. The rule holds where, in the
+given share of the steps, it is over a multiple of that best, and the rise is a good part of what the run began with. Losses
+of batches under 16 rows are averaged to that many first, so that single hard examples do not count.
+
+## Why it is bad
+
+The updates undo what earlier ones achieved. The run ends wherever it is stopped, not where it would have converged.
+
+## Known false alarms
+
+Data that change on purpose (a new task, a harder stage of a curriculum) raise the loss in the same way.
+
+## What to do
+
+- Lower the learning rate, or let it decay.
+- Clip the gradient's norm, where single batches do it.
+- With momentum, lower it or the learning rate: the largest stable rate is 2 (1 + momentum) / sharpness.
+
+## References
+
+- Cohen et al. 2021: gradient descent at the edge of stability.
+- Lewkowycz et al. 2020: the large learning rate phase, catapults.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from gradscope.detect.case import Case
+from gradscope.detect.rule import Threshold, confidence
+from gradscope.record.finding import Finding, Severity
+from gradscope.signals.instability import excursions
+
+CODE = "GS301"
+NAME = "loss-instability"
+SEVERITY = Severity.WARNING
+AFTER = ()
+EXAMPLE = "loss-instability"
+
+FACTOR = Threshold(
+    "factor", 3.0, "times the best level before", "batches of 16 rows or more leave a median of five well within a factor of 2"
+)
+RISE = Threshold(
+    "rise",
+    0.25,
+    "of the first loss",
+    "a converged run's loss is small and noisy; what it loses again there matters to nobody. Healthy runs of the zoo and of "
+    "the tests spend 0 % of their steps above, sick ones 20 % and more",
+)
+SHARE = Threshold("share of steps", 0.05, "of the steps", "one in twenty: single excursions are loss-spike")
+FEWEST = Threshold("fewest", 3, "steps", "fewer are a spike")
+THRESHOLDS = (FACTOR, RISE, SHARE, FEWEST)
+
+REMEDIES = ("lower the learning rate (optimizer.lr) by 3 to 10", "clip the gradient's norm (training.clip_norm)")
+
+
+def check(case: Case) -> Iterator[Finding]:
+    found = excursions(case.run, case.broken)
+    beyond = found.beyond(FACTOR.value, RISE.value)
+    if case.achieved:  # what was overcome in the first half did no harm
+        beyond &= found.steps >= sum(case.steps) / 2
+    share = float(beyond.mean()) if len(beyond) else 0.0
+    if share < SHARE.value or beyond.sum() < FEWEST.value:
+        return
+    at = np.flatnonzero(beyond)
+    worst = int(at[found.level[at].argmax()])
+    first, last = int(found.steps[at[0]]), int(found.steps[at[-1]])
+    yield Finding(
+        CODE,
+        NAME,
+        SEVERITY,
+        f"In {share:.0%} of the steps the loss stands far above what was reached before: {found.level[worst]:.3g} at step "
+        f"{int(found.steps[worst])}, after {found.best[worst]:.3g}.",
+        "loss",
+        share,
+        SHARE.value,
+        confidence=confidence(share, SHARE.value),
+        steps=case.span(first, last),
+        remedies=REMEDIES,
+    )

@@ -1,0 +1,118 @@
+"""Activations that sit on their flat parts: their slope is next to 0, and so is the gradient that they pass.
+
+## What it detects
+
+For each two-sided activation (tanh, sigmoid, softsign and any that is flat at both ends) the share of entries where its slope
+is under 5 % of its largest: tanh beyond 2.2, the sigmoid beyond 4.4. The rule holds where that share is above the
+threshold in half of the recorded steps and was so from the first, or came to be so late in a run that learned next to
+nothing.
+
+## Why it is bad
+
+A saturated unit says the same for every input and hands back a twentieth of the gradient or less. Weights that are too
+large keep it there, since what could make them smaller does not reach them.
+
+## Known false alarms
+
+A sigmoid at the output saturates when the run is sure of its answers; it is judged by its start alone. Gates are closed on
+purpose: activations inside branches count only where the run has not learned.
+
+## What to do
+
+- Scale the inputs to zero mean and unit variance (`data` with standardisation).
+- Draw the weights smaller; the sigmoid is not rescued by its gain, ReLU or GELU is.
+- For a sigmoid at the output use a cross-entropy loss on logits in place of the squared error.
+- Put a normalisation layer before the activation.
+
+## References
+
+- Glorot & Bengio 2010: saturation of sigmoid and tanh nets.
+- LeCun, Bottou, Orr & Mueller 1998: efficient backprop, scaling of inputs.
+- Nielsen 2015, chapter 3: the learning slowdown of the squared error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from gradscope.detect.case import Case
+from gradscope.detect.rule import Threshold, confidence
+from gradscope.record.finding import Finding, Severity
+from gradscope.signals.activations import at_output, on_main_path, saturated_share
+
+CODE = "GS202"
+NAME = "saturated-activations"
+SEVERITY = Severity.WARNING
+AFTER = ("unscaled-input",)
+EXAMPLE = "saturated-tanh"
+
+SHARE = Threshold(
+    "saturated share",
+    0.5,
+    "of the entries",
+    "a majority; pre-activations of unit variance put 3 % of tanh and 0.001 % of sigmoid entries there, those of a healthy "
+    "trained net up to a third, those of the sick runs of the zoo 80 % and more",
+)
+STEPS = Threshold("share of steps", 0.5, "of the recorded steps", "a majority: what passes is no state")
+THRESHOLDS = (SHARE, STEPS)
+
+REMEDIES = (
+    "scale the inputs to zero mean and unit variance",
+    "draw smaller weights (model.init.gain), or put a norm before the activation (model.norm=layer)",
+    "use an activation with a slope everywhere (model.activation=relu or gelu)",
+)
+
+
+def check(case: Case) -> Iterator[Finding]:
+    share = case.before_break(saturated_share(case.run))
+    if not share.layers or not len(share.steps):
+        return
+    main, outputs = on_main_path(case.run), at_output(case.run)
+    late = case.late(saturated_share(case.run), 0.5)
+    high = np.where(share.present, share.values, 0.0) > SHARE.value
+    from_start = high[0] & (high.mean(axis=0) >= STEPS.value)
+    from_start &= np.array([name in main or name in outputs or not case.achieved for name in share.layers])
+    came = (np.where(late.present, late.values, 0.0) > SHARE.value).mean(axis=0) > STEPS.value
+    came &= (
+        np.array([name in main and name not in outputs for name in share.layers])
+        & case.stalled
+        & case.patient
+        & (case.broken is None)
+    )
+    sick = from_start | came if case.stalled and case.patient and case.broken is None else from_start
+    if not sick.any():
+        return
+    typical = np.median(np.where(share.present, share.values, 0.0), axis=0)
+    worst = int(np.where(sick, typical, -1.0).argmax())
+    value = float(typical[worst]) if from_start[worst] else float(np.median(late.values[:, worst]))
+    layers = tuple(name for name, is_sick in zip(share.layers, sick, strict=True) if is_sick)
+    since = "from the first step on" if from_start[worst] else "in the second half of the run"
+    cause, code = _cause(case, layers, came_late=not from_start.any())
+    yield Finding(
+        CODE,
+        NAME,
+        SEVERITY,
+        f"{value:.0%} of the entries of {share.layers[worst]} sit where its slope is under 5 % of its largest, {since}: "
+        f"next to no gradient passes, and {case.learned}.",
+        "saturated_share",
+        value,
+        SHARE.value,
+        confidence=confidence(1.0 - SHARE.value, 1.0 - value) if value < 1.0 else 1.0,
+        layers=layers,
+        steps=case.span(int(share.steps[0] if from_start[worst] else late.steps[0]), int(share.steps[-1])),
+        cause=cause,
+        cause_code=code,
+        remedies=REMEDIES,
+    )
+
+
+def _cause(case: Case, layers: tuple[str, ...], *, came_late: bool) -> tuple[str | None, str | None]:
+    unscaled = case.found.get("unscaled-input", ())
+    first = next((i.name for i in case.run.catalogue.layers if i.activation == "two-sided"), None)
+    if unscaled and first in layers:
+        return "inputs far larger than 1 drive the first layer to its ends", unscaled[0].code
+    if came_late and case.thrown is not None:
+        return f"an update as large as a fifth of the weights or more, at step {case.thrown}", "GS304"
+    return None, None

@@ -1,0 +1,133 @@
+"""The learning rate is far too small: the gradient points somewhere, steadily, and the weights hardly follow.
+
+## What it detects
+
+A run that has not learned and that no other pathology explains, where all of these hold: the trainable weights moved by less
+than the threshold in all; they moved in a line, not in a random walk; successive gradients agree; and the output's offset or
+scale, which any training settles first, is still wrong: dL/d(output) has a mean, or correlates with the output.
+
+The last is what tells a slow run from one that began converged, whose gradients are small and may agree as well.
+
+## Why it is bad
+
+At this pace the run needs hundreds of times its steps.
+
+## Known false alarms
+
+A learning rate that is still warming up is left alone. So are frozen parameters: only what is trainable counts.
+
+## What to do
+
+- Raise the learning rate by 10 to 100, until the relative update is near 1e-3.
+- Look whether a schedule, or a loss that is scaled down, makes it small.
+
+## References
+
+- Karpathy, CS231n notes: the ratio of updates to weights should be near 1e-3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from gradscope.detect.case import Case
+from gradscope.detect.rule import Threshold, confidence
+from gradscope.record.finding import Finding, Severity
+from gradscope.record.grid import Floats
+from gradscope.signals.activations import batch_rows
+from gradscope.signals.events import Series, series
+from gradscope.signals.motion import motion, warming_up
+
+CODE = "GS303"
+NAME = "slow-learning"
+SEVERITY = Severity.WARNING
+AFTER = (
+    "vanishing-gradients",
+    "exploding-gradients",
+    "non-finite",
+    "dead-units",
+    "saturated-activations",
+    "loss-instability",
+    "learning-rate-too-high",
+    "gradient-underflow",
+)
+EXAMPLE = "slow-learning"
+
+DISPLACEMENT = Threshold(
+    "displacement",
+    1e-2,
+    "of the trainable weights, in all",
+    "a network of ordinary width needs a few per cent to learn anything; a hundredth is ten steps at the usual 1e-3",
+)
+STRAIGHT = Threshold(
+    "straightness",
+    3.0,
+    "over the root of the steps",
+    "a random walk of n steps ends 1/sqrt(n) of its length away; three times that is a direction",
+)
+COSINE = Threshold("cosine", 0.05, "cosine", "successive gradients have 0 where they are noise, 0.2 to 1 before training")
+OFFSET = Threshold(
+    "offset", 2.0, "times the share that chance gives", "n independent rows leave 1/n of the squared gradient to their mean"
+)
+OFFSET_LEAST = Threshold("least offset", 0.01, "of the squared output gradient", "below a hundredth the offset is learned")
+SCALE = Threshold(
+    "scale", 3.0, "standard errors", "the correlation of dL/d(output) with the output, over the batches seen; 0 when trained"
+)
+SCALE_LEAST = Threshold("least scale", 0.02, "correlation", "below that the scale of the output is right")
+THRESHOLDS = (DISPLACEMENT, STRAIGHT, COSINE, OFFSET, OFFSET_LEAST, SCALE, SCALE_LEAST)
+
+REMEDIES = ("raise the learning rate (optimizer.lr) by 10 to 100",)
+
+
+def check(case: Case) -> Iterator[Finding]:
+    explained = any(f.severity is not Severity.INFO for name in AFTER for f in case.found.get(name, ()))
+    moved = motion(case.run, case.broken)
+    if case.achieved or explained or moved is None or not case.patient or warming_up(case.run):
+        return
+    cosine = _known(series(case.run, "grad_cosine"))
+    steps = moved.step - case.steps[0] + 1
+    if not (
+        moved.displacement < DISPLACEMENT.value
+        and moved.straightness > STRAIGHT.value / np.sqrt(steps)
+        and len(cosine)
+        and np.median(cosine) > COSINE.value
+        and _untrained(case)
+    ):
+        return
+    yield Finding(
+        CODE,
+        NAME,
+        SEVERITY,
+        f"In {steps} steps the weights moved by {moved.displacement:.1e} of their norm, in a steady direction, and "
+        f"{case.learned}: the learning rate is far too small.",
+        "displacement",
+        moved.displacement,
+        DISPLACEMENT.value,
+        confidence=confidence(moved.displacement, DISPLACEMENT.value),
+        steps=case.span(None, moved.step),
+        remedies=REMEDIES,
+    )
+
+
+def _untrained(case: Case) -> bool:
+    """Whether the output's offset or scale is still open: the first things that any training settles."""
+    offset = _late(_known(series(case.run, "output_offset")))
+    rows = batch_rows(case.run) or 1
+    if len(offset) and np.median(offset) ** 2 > max(OFFSET.value / rows, OFFSET_LEAST.value):
+        return True
+    correlation = _late(_known(series(case.run, "output_correlation")))
+    if not len(correlation):
+        return not len(offset)  # neither was recorded: the other signs must do
+    error = float(correlation.std()) / np.sqrt(len(correlation))
+    return bool(correlation.mean() > max(SCALE.value * error, SCALE_LEAST.value))
+
+
+def _known(of: Series) -> Floats:
+    return of.values[of.present & np.isfinite(of.values)]
+
+
+def _late(values: Floats) -> Floats:
+    """The second half of the samples."""
+    return values[len(values) // 2 :]

@@ -1,0 +1,71 @@
+"""Loss that was won and lost again: excursions of its running level above the best that was reached before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from gradscope.record.grid import Bools, Floats, Ints
+from gradscope.record.run import Run
+from gradscope.signals.activations import batch_rows
+from gradscope.signals.events import series
+
+WINDOW = 5
+"""Values of the running median, and of the mean that counts as reached: a single hard batch moves neither much."""
+ROWS = 16
+"""Rows that one value stands for at the least: the losses of smaller batches are averaged over several steps."""
+LARGE_UPDATE = 0.1
+"""Part of the weights from which the first updates may have left the first loss behind at once."""
+
+
+@dataclass(frozen=True, eq=False)
+class Excursions:
+    """``level`` is the running median of the loss that ends at each of ``steps``, ``best`` the lowest mean before its window;
+    ``start`` the loss that the run began with. Steps are ``stride`` apart.
+    """
+
+    steps: Ints
+    level: Floats
+    best: Floats
+    start: float
+    stride: int
+
+    def beyond(self, factor: float, share: float) -> Bools:
+        """Where the level is over ``factor`` times the best, and that by more than ``share`` of the start.
+
+        For a loss that can be negative a factor means nothing: where all that was won is lost twice over.
+        """
+        rise = self.level - self.best
+        if self.best.min(initial=self.start) <= 0.0:
+            return rise > 2.0 * (self.start - self.best) + share * abs(self.start)
+        return (self.level > factor * self.best) & (rise > share * abs(self.start))
+
+
+def excursions(run: Run, stop: int | None = None) -> Excursions:
+    """Of the finite losses before ``stop``; empty while there are fewer than two windows."""
+    loss = series(run, "loss")
+    keep = loss.present & np.isfinite(loss.values)
+    if stop is not None:
+        keep &= loss.steps < stop
+    stride = max(1, -(-ROWS // (batch_rows(run) or ROWS)))
+    count = len(loss.steps[keep]) // stride
+    steps = loss.steps[keep][: count * stride].reshape(count, stride)[:, -1]
+    values = loss.values[keep][: count * stride].reshape(count, stride).mean(axis=1)
+    start = _start(run, values) if count else float("nan")
+    if count < 2 * WINDOW:
+        none = np.empty(0)
+        return Excursions(np.empty(0, np.int64), none, none, start, stride)
+    windows = sliding_window_view(values, WINDOW)
+    level = np.median(windows, axis=1)[WINDOW:]
+    best = np.minimum.accumulate(windows.mean(axis=1))[: len(level)]
+    return Excursions(steps[2 * WINDOW - 1 :], level, np.minimum(best, start), start, stride)
+
+
+def _start(run: Run, values: Floats) -> float:
+    """The first loss where the first updates were so large that they can have left it behind, else the median of the first."""
+    update = series(run, "relative_update")
+    with np.errstate(invalid="ignore"):
+        large = update.present & (update.steps < WINDOW) & ~(update.values < LARGE_UPDATE)
+    return float(values[0] if large.any() else np.median(values[:WINDOW]))
