@@ -1,0 +1,199 @@
+"""Attribution: exact in float64, and the residual identity against an independent product of vector and Jacobian."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import gradscope
+from gradscope.record.run import Run
+from gradscope.signals.attribution import KINDS, attribution
+from gradscope.training.architectures.mlp import Options, build
+from gradscope.training.options import Residual
+
+EXACT = 1e-9
+"""Decades; sums of some 60 logarithms in float64 err by 1e-14."""
+
+
+def recorded(model: nn.Module, x: Tensor) -> Run:
+    with gradscope.watch(model, every=1) as scope:
+        loss = model(x).square().sum()
+        loss.backward()
+        scope.step(loss)
+    return scope.run
+
+
+def net(seed: int = 0, **options: object) -> nn.Module:
+    torch.manual_seed(seed)
+    return build(Options(depth=10, width=12, **options), (6,), 3).double()
+
+
+def batch() -> Tensor:
+    return torch.randn(8, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+
+
+def parts(run: Run) -> dict[str, float]:
+    return dict(zip(KINDS, attribution(run).total[0].tolist(), strict=True))
+
+
+def assert_sums(run: Run) -> None:
+    """Against the norms as they stand in the table, not by way of any profile."""
+    grid = run.grid("layers", "backward_norm")
+    norms = {name: grid.values[0, i] for i, (name, _) in enumerate(grid.entities)}
+    stations = [layer.name for layer in run.catalogue.layers if layer.trunk]
+    found = attribution(run)
+    assert abs(found.end_to_end[0] - np.log10(norms[stations[0]] / norms[stations[-1]])) < EXACT
+    for i, (a, b) in enumerate(pairwise(stations)):
+        assert abs(found.decades[0, i].sum() - np.log10(norms[a] / norms[b])) < EXACT
+
+
+PLAIN = [
+    {"activation": a, "norm": n, "bias": b}
+    for a, n, b in (
+        ("sigmoid", "none", True),
+        ("relu", "none", False),
+        ("tanh", "layer", True),
+        ("gelu", "batch", True),
+        ("leaky_relu", "rms", True),
+        ("prelu", "none", True),
+    )
+]
+
+
+@pytest.mark.parametrize("options", PLAIN, ids=lambda o: f"{o['activation']}-{o['norm']}")
+def test_the_decades_of_a_plain_net_add_up_and_nothing_is_left_over(options: dict[str, object]) -> None:
+    run = recorded(net(**options), batch())
+    assert_sums(run)
+    found = parts(run)
+    assert attribution(run).unexplained == ()
+    assert abs(found["other"]) < EXACT
+    assert found["skip"] == 0.0
+    assert (found["norm"] != 0.0) == (options["norm"] != "none")
+
+
+RESIDUAL = [
+    (norm, scale, activation)
+    for norm in ("none", "layer", "batch")
+    for scale in (1.0, "1/sqrt(depth)")
+    for activation in ("relu", "tanh")
+]
+
+
+@pytest.mark.parametrize(("norm", "scale", "activation"), RESIDUAL)
+def test_a_residual_block_is_identity_branch_and_cross_term(norm: str, scale: float | str, activation: str) -> None:
+    """gamma, g_F and cos of every block against torch.autograd.grad on the branch alone."""
+    model = net(norm=norm, activation=activation, residual=Residual(branch_scale=scale))
+    run = recorded(model, batch())
+    assert_sums(run)
+    found = attribution(run)
+    assert found.blocks == tuple(f"layers.{i}" for i in range(1, 9))
+    stream = [model.layers[0](batch())]
+    for block in list(model.layers)[1:]:
+        stream.append(block(stream[-1]))
+    out = model.head(stream[-1] if model.norm is None else model.norm(stream[-1]))
+    gradients = torch.autograd.grad(out.square().sum(), stream)
+    for i, name in enumerate(found.blocks):
+        block = model.layers[i + 1]
+        h = stream[i].detach().requires_grad_()
+        (back,) = torch.autograd.grad(block(h) - h, h, gradients[i + 1])
+        at, arriving = found.layers.index(name), gradients[i + 1].norm()
+        angle = (back * gradients[i + 1]).sum() / (back.norm() * arriving)
+        assert abs(found.branch[0, at] - (back.norm() / arriving).item()) < 1e-9
+        assert abs(found.cosine[0, at] - angle.item()) < 1e-9
+        gamma = gradients[i].norm() / arriving
+        assert abs(1 + found.branch[0, at] ** 2 + found.cross[0, at] - gamma.item() ** 2) < 1e-9
+        assert abs(found.inside[0, at].sum() - np.log10(found.branch[0, at])) < EXACT
+
+
+def test_the_scale_of_a_branch_stands_beside_its_weights() -> None:
+    found = attribution(recorded(net(residual=Residual(branch_scale=0.25)), batch()))
+    assert np.allclose(found.inside[0, :8, KINDS.index("other")], np.log10(0.25), atol=EXACT)
+
+
+def test_a_branch_that_starts_at_zero_leaves_the_identity() -> None:
+    found = attribution(recorded(net(residual=Residual(branch_scale=0)), batch()))
+    assert found.blocks == tuple(f"layers.{i}" for i in range(1, 9))
+    assert np.nanmax(found.branch) == 0.0
+    assert np.allclose(found.decades[0, :8], 0.0, atol=EXACT)
+
+
+class Functional(nn.Module):
+    """Activations called as functions, as most code has them."""
+
+    def __init__(self, phi: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.a, self.b, self.c = nn.Linear(6, 9), nn.Linear(9, 9), nn.Linear(9, 2)
+        self.phi = phi
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.c(self.phi(self.b(self.phi(self.a(x)))))
+        return out
+
+
+def test_an_activation_called_as_a_function_is_told_from_the_weights() -> None:
+    model = Functional(torch.tanh).double()
+    run = recorded(model, batch())
+    assert_sums(run)
+    h = model.a(batch())
+    j = model.b(torch.tanh(h))
+    delta_j = torch.autograd.grad(model.c(torch.tanh(j)).square().sum(), j)[0]
+    weight = (delta_j @ model.b.weight).norm() / delta_j.norm()
+    found = attribution(run)
+    assert found.unexplained == ()
+    assert abs(found.decades[0, 0, 0] - np.log10(weight.item())) < EXACT
+
+
+class Summed(Functional):
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.a(x)
+        out: Tensor = self.c(h + self.b(F.relu(h)) * self.b(h))
+        return out
+
+
+def test_what_the_record_does_not_show_is_other_and_says_why() -> None:
+    run = recorded(Summed(torch.relu).double(), batch())
+    assert_sums(run)
+    found = attribution(run)
+    assert found.decades[0, :, KINDS.index("other")] == pytest.approx(found.decades[0].sum(axis=1))
+    assert [name for name, _ in found.unexplained] == ["c"]
+    assert "b is called more than once" in found.unexplained[0][1]
+
+
+def test_dropout_stands_in_the_way_and_is_named() -> None:
+    found = attribution(recorded(net(dropout=0.3), batch()))
+    assert len(found.unexplained) == 9
+    assert "in front of layers.1 stands something that is not recorded" in found.unexplained[0][1]
+
+
+def test_the_cause_of_a_vanishing_gradient_is_a_sentence_with_its_decades() -> None:
+    sigmoid = attribution(recorded(net(activation="sigmoid"), batch()))
+    total = sigmoid.total[0, KINDS.index("activation")]
+    words = sigmoid.cause()
+    assert words is not None
+    assert words.startswith(f"{-total:.1f} decades are lost in the activations' derivatives")
+    assert attribution(recorded(net(activation="identity"), batch() * 0)).cause() is None
+
+
+def test_a_run_without_layers_has_nothing_to_attribute() -> None:
+    from tests.signals.makers import chain
+
+    found = attribution(chain(steps={"loss": [1.0]}, names=()))
+    assert found.layers == ()
+    assert found.cause() is None
+
+
+def test_a_gradient_that_is_zero_or_not_finite_has_no_decades() -> None:
+    from tests.signals.makers import chain
+
+    run = chain({"backward_norm": [[0.0, 1.0, 1.0], [1.0, np.inf, 1.0], [0.1, 1.0, 1.0]]})
+    found = attribution(run)
+    assert found.present.tolist() == [[False, True], [False, False], [True, True]]
+    assert np.isnan(found.end_to_end).tolist() == [True, True, False]
+    assert found.end_to_end[2] == pytest.approx(-1.0)
