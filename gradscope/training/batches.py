@@ -22,7 +22,7 @@ class Batches:
         self._epoch, self._order = -1, torch.empty(0)
 
     def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
-        """Inputs (size, ...) and classes (size,) of this batch."""
+        """Inputs (size, ...) and targets (size, ...) of this batch."""
         epoch, place = divmod(number, self.per_epoch)
         if epoch != self._epoch:
             draw = torch.Generator().manual_seed(derive(self.seed, "order", epoch))

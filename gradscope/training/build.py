@@ -18,7 +18,7 @@ from gradscope.training.options import Init
 from gradscope.training.seeds import derive
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-"""Outputs (rows, outputs) and classes (rows,) to the mean loss of the rows."""
+"""Outputs (rows, outputs) and targets, classes (rows,) or numbers (rows, outputs), to the mean loss of the rows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +40,7 @@ class Setup:
         return dict(effective_sigma_w(self.model))
 
     def first_batch(self) -> tuple[Tensor, Tensor]:
-        """``batch_size`` training rows and their classes: what the network is probed and scaled with."""
+        """``batch_size`` training rows and their targets: what the network is probed and scaled with."""
         rows = self.config.data.batch_size
         return self.data.train.x[:rows], self.data.train.y[:rows]
 
@@ -59,6 +59,8 @@ def build(config: Config) -> Setup:
         data: Data = DATASETS[config.data.name].load(config.data, config.seed)
     except OSError as error:
         raise TrainingError(f"the data set {config.data.name!r} cannot be loaded: {error}") from error
+    for at, what in config.misfits(data.input_shape, data.regression):
+        raise config.problem(at, what)
     torch.manual_seed(derive(config.seed, "weights"))
     try:
         model: nn.Module = ARCHITECTURES[config.model.kind].build(config.model, data.input_shape, data.outputs)
@@ -73,12 +75,15 @@ def build(config: Config) -> Setup:
 
 
 def loss_function(name: str, outputs: int) -> Loss:
-    """``cross_entropy`` of the classes; ``mse`` against, and ``bce`` of a logit for each of, the one-hot classes."""
+    """``cross_entropy`` of the classes; ``mse`` against, and ``bce`` of a logit for each of, the one-hot classes.
+
+    Where there are numbers to predict, ``mse`` is against these.
+    """
     if name == "cross_entropy":
         return F.cross_entropy
     of = F.mse_loss if name == "mse" else F.binary_cross_entropy_with_logits
     # under autocast torch computes both in float32, whatever the outputs are
-    return lambda y, classes: of(y, F.one_hot(classes, outputs).to(y.dtype))
+    return lambda y, targets: of(y, targets if targets.is_floating_point() else F.one_hot(targets, outputs).to(y.dtype))
 
 
 def optimizer_of(options: Optimizer, model: nn.Module) -> torch.optim.Optimizer:

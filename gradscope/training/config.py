@@ -15,7 +15,7 @@ from gradscope.plugins import Registry
 from gradscope.strict.problems import validated
 from gradscope.strict.section import Choice, Section
 from gradscope.strict.yaml12 import Document, Problem, dump, read
-from gradscope.training.options import Count, DataOptions, ModelOptions, Positive, Share
+from gradscope.training.options import LAYOUTS, Count, DataOptions, ModelOptions, Positive, Shape, Share
 
 ARCHITECTURES = Registry("gradscope.training.architectures", noun="architecture")
 """Each file: a pydantic model ``Options`` (a ``ModelOptions``) and ``build(options, ...)``, which imports torch."""
@@ -256,7 +256,8 @@ class Config(Section):
     data: Annotated[DataOptions, Choice("name", OptionsOf(DATASETS), default="digits")]
     """The data."""
     loss: Literal["cross_entropy", "mse", "bce"] = "cross_entropy"
-    """What is minimised: cross_entropy over classes, mse against one-hot targets, or bce (one logit for each class)."""
+    """What is minimised: cross_entropy over classes, mse against one-hot classes or against the numbers of a data set that has
+    numbers to predict, or bce (one logit for each class)."""
     optimizer: Annotated[Optimizer, Choice("name", OPTIMIZERS, default="sgd")] = Sgd()
     """What takes the steps."""
     schedule: Annotated[Schedule, Choice("name", SCHEDULES, default="constant")] = Constant()
@@ -272,6 +273,21 @@ class Config(Section):
         steps, warmup = self.training.steps, self.schedule.warmup_steps
         if warmup > steps:
             yield "schedule.warmup_steps", f"longer than the training (got {warmup}; expected at most training.steps, {steps})"
+        if self.data.shape is not None:
+            yield from self.misfits(self.data.shape, self.data.regression)
+
+    def misfits(self, shape: Shape, regression: bool) -> Iterable[tuple[str, str]]:
+        """What does not fit together between the network, the loss and rows of this shape; for data that shows it late."""
+        data, model = self.data, self.model
+        if len(shape) in model.reads:
+            yield from ((f"model.{key}", what) for key, what in model.misfits(shape))
+        else:
+            wanted = " or ".join(LAYOUTS[n] for n in model.reads)
+            told = f"{model.kind} reads {wanted}, and {data.name} gives {LAYOUTS.get(len(shape), 'rows')} of shape {shape}"
+            fitting = [layout for layout, other in data.layouts.items() if len(other) in model.reads]
+            yield ("data.layout", f"{told} (expected {' or '.join(fitting)})") if fitting else ("data.name", told)
+        if regression and self.loss != "mse":
+            yield "loss", f"{data.name} has numbers to predict, not classes (got {self.loss!r}; expected 'mse')"
 
     def problem(self, at: str, what: str) -> ConfigError:
         """The error to raise where a key (a path, ``data.batch_size``) turns out wrong only while the training is set up."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ from gradscope.training.seeds import derive
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """``x`` (rows, *input_shape) float32; ``y`` (rows,) int64 class numbers."""
+    """``x`` (rows, *input_shape) float32; ``y`` (rows,) int64 class numbers, or (rows, outputs) float32 numbers to predict."""
 
     x: Tensor
     y: Tensor
@@ -28,7 +29,7 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """``input_shape`` is that of one row, ``outputs`` the number of classes."""
+    """``input_shape`` is that of one row, ``outputs`` the number of classes or of numbers to predict."""
 
     train: Split
     validation: Split
@@ -38,20 +39,33 @@ class Data:
     def input_shape(self) -> tuple[int, ...]:
         return tuple(self.train.x.shape[1:])
 
+    @property
+    def regression(self) -> bool:
+        """Whether there are numbers to predict instead of classes."""
+        return self.train.y.is_floating_point()
+
     def to(self, device: torch.device) -> Data:
         return replace(self, train=self.train.to(device), validation=self.validation.to(device))
 
 
-def split(x: Tensor, y: Tensor, options: DataOptions, seed: int) -> Data:
+def split(
+    x: Tensor,
+    y: Tensor,
+    options: DataOptions,
+    seed: int,
+    *,
+    standardise: Literal["together", "each", "nothing"] = "together",
+) -> Data:
     """Shuffle (rows, ...), split them, every class in proportion, and standardise with the training rows' mean and deviation.
 
-    One mean and one standard deviation serve for all features, as is usual for images: a pixel that is nearly always 0
-    is not blown up by its own.
+    One mean and one standard deviation serve for all features ``together``, as is usual for images: a pixel that is nearly
+    always 0 is not blown up by its own. Features of different units have ``each`` their own. Numbers to predict have
+    always each their own, so that a network that knows nothing has an mse of 1. ``nothing`` leaves the data as drawn.
 
     Raises:
         ConfigError: the batch is larger than the training data, or there are too few rows to split.
     """
-    rows = len(y)
+    rows, regression = len(y), y.is_floating_point()
     problems = [f"data.{key}: {what}" for key, what in options.misfits(rows)]
     if rows < 2:
         problems = [f"data: {rows} row of data cannot be split into training and validation"]
@@ -59,12 +73,20 @@ def split(x: Tensor, y: Tensor, options: DataOptions, seed: int) -> Data:
         raise ConfigError(problems)
     _, kept_aside = options.split(rows)
     shuffled = torch.randperm(rows, generator=torch.Generator().manual_seed(derive(seed, "split")))
-    by_class = shuffled[torch.argsort(y[shuffled], stable=True)]
+    by_class = shuffled if regression else shuffled[torch.argsort(y[shuffled], stable=True)]
     # Evenly spaced places in an order sorted by class take the same share of each class, to within a row.
     places = ((torch.arange(kept_aside, dtype=torch.float64) + 0.5) * (rows / kept_aside)).long()
     aside = torch.zeros(rows, dtype=torch.bool)
     aside[by_class[places]] = True
     train, validation = shuffled[~aside[shuffled]], shuffled[aside[shuffled]]
-    mean, std = x[train].mean(), x[train].std(correction=0).clamp_min(torch.finfo(x.dtype).tiny)
-    x = (x - mean) / std
-    return Data(Split(x[train], y[train]), Split(x[validation], y[validation]), int(y.max()) + 1)
+    if standardise != "nothing":
+        x = _standardised(x, train, over=None if standardise == "together" else 0)
+        y = _standardised(y, train, over=0) if regression else y
+    outputs = y.shape[1] if regression else int(y.max()) + 1
+    return Data(Split(x[train], y[train]), Split(x[validation], y[validation]), outputs)
+
+
+def _standardised(x: Tensor, train: Tensor, over: int | None) -> Tensor:
+    """``x`` less its mean, by its standard deviation, both of its rows ``train``, over their rows or over everything."""
+    mean, std = x[train].mean(over), x[train].std(over, correction=0)
+    return (x - mean) / std.clamp_min(torch.finfo(x.dtype).tiny)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Annotated, Literal
+from collections.abc import Iterable, Mapping
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -27,6 +27,11 @@ Scheme = Literal[
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
+
+Shape = tuple[int, ...]
+"""Of one row of data: (features,) of a vector, (steps, features) of a sequence, (channels, height, width) of an image."""
+LAYOUTS: Mapping[int, str] = {1: "vectors", 2: "sequences", 3: "images"}
+"""What a row is, by the number of its dimensions."""
 
 
 class Init(Section):
@@ -59,6 +64,12 @@ class ModelOptions(Section):
     """Base of every architecture's ``Options``, which adds ``kind: Literal[...]`` with the name of its file."""
 
     kind: str
+    reads: ClassVar[tuple[int, ...]] = (1, 2, 3)
+    """Dimensions of the rows that this architecture takes; one that takes all of them sees a row as one long vector."""
+
+    def misfits(self, shape: Shape) -> Iterable[tuple[str, str]]:
+        """What these options contradict in rows of this shape, which has as many dimensions as ``reads`` allows."""
+        return ()
 
 
 class DataOptions(Section):
@@ -74,6 +85,21 @@ class DataOptions(Section):
     def size(self) -> int | None:
         """Rows of the whole data set, None where that is known only after loading."""
         return None
+
+    @property
+    def shape(self) -> Shape | None:
+        """Shape of one row, None where that is known only after loading."""
+        return None
+
+    @property
+    def layouts(self) -> Mapping[str, Shape]:
+        """The shapes that a key ``layout`` chooses from, by its values; none without such a key."""
+        return {}
+
+    @property
+    def regression(self) -> bool:
+        """Whether there are numbers to predict instead of classes."""
+        return False
 
     def split(self, size: int) -> tuple[int, int]:
         """(training rows, validation rows) out of ``size``; at least one of each, given two."""

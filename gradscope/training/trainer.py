@@ -34,28 +34,31 @@ class Trainer:
         self.scaler = self.precision.scaler
         self.batches = Batches(setup.data.train, config.data.batch_size, config.seed)
 
-    def step(self, step: int) -> tuple[Tensor, Tensor]:
-        """Take optimizer step number ``step``. The mean loss and the accuracy of its whole batch, before the update."""
+    def step(self, step: int) -> tuple[Tensor, Tensor | None]:
+        """Take optimizer step number ``step``. The mean loss and the accuracy of its whole batch, before the update.
+
+        The accuracy is None where there are numbers to predict.
+        """
         for group in self.optimizer.param_groups:
             group["lr"] = self.setup.config.optimizer.lr * factor(self.setup.config.schedule, step, self.options.steps)
         self.optimizer.zero_grad()
         k = self.options.accumulate
         shares, correct = [], []
         for part in range(k):
-            x, classes = self.batches[step * k + part]
+            x, targets = self.batches[step * k + part]
             with self.precision.autocast():
                 outputs = self.forward(x)
-                share = self.setup.loss(outputs, classes) / k
+                share = self.setup.loss(outputs, targets) / k
             torch.autograd.backward(self.scaler.scale(share) if self.scaler else share)
             shares.append(share.detach())
-            correct.append(outputs.detach().argmax(1) == classes)
+            correct.append(self._correct(outputs.detach(), targets))
         self._clip()
         if self.scaler:
             self.scaler.step(self.optimizer)
             self.scaler.update()
         else:
             self.optimizer.step()
-        return torch.stack(shares).sum(), torch.cat(correct).float().mean()
+        return torch.stack(shares).sum(), self._accuracy(correct)
 
     def _clip(self) -> None:
         parameters, options = self.model.parameters(), self.options
@@ -67,18 +70,27 @@ class Trainer:
             torch.nn.utils.clip_grad_value_(parameters, options.clip_value)
 
     @torch.no_grad()
-    def validate(self) -> tuple[Tensor, Tensor]:
+    def validate(self) -> tuple[Tensor, Tensor | None]:
         """Mean loss and accuracy over the validation rows, in eval mode, as many rows at a time as a training batch has."""
         split, rows = self.setup.data.validation, self.batches.size
         losses, correct = [], []
         self.model.eval()
-        for x, classes in zip(torch.split(split.x, rows), torch.split(split.y, rows), strict=True):
+        for x, targets in zip(torch.split(split.x, rows), torch.split(split.y, rows), strict=True):
             with self.precision.autocast():
                 outputs = self.model(x)
-                losses.append(self.setup.loss(outputs, classes) * len(classes))
-            correct.append(outputs.argmax(1) == classes)
+                losses.append(self.setup.loss(outputs, targets) * len(targets))
+            correct.append(self._correct(outputs, targets))
         self.model.train()
-        return torch.stack(losses).sum() / len(split), torch.cat(correct).float().mean()
+        return torch.stack(losses).sum() / len(split), self._accuracy(correct)
+
+    def _correct(self, outputs: Tensor, targets: Tensor) -> Tensor | None:
+        """Which rows have their class as the largest output; None where there are numbers to predict."""
+        return None if self.setup.data.regression else outputs.argmax(1) == targets
+
+    @staticmethod
+    def _accuracy(correct: list[Tensor | None]) -> Tensor | None:
+        known = [part for part in correct if part is not None]
+        return torch.cat(known).float().mean() if known else None
 
     def state_dict(self) -> dict[str, Any]:
         """Weights, optimizer, scaler and random states: tensors, numbers and strings alone."""

@@ -165,9 +165,12 @@ def test_a_config_is_frozen_and_equal_by_its_values(tmp_path: Path) -> None:
     assert copy.deepcopy(config) == config
 
 
+FITTING = {kind: {"layout": "rows"} for kind in ARCHITECTURES.built_in if 3 not in ARCHITECTURES[kind].Options.reads}
+"""Options of the digits for an architecture that reads no images."""
+MSE = {name: {"loss": "mse"} for name in DATASETS.built_in if DATASETS[name].Options().regression}
 EVERY_KIND = [
-    *({"model": {"kind": kind}} for kind in ARCHITECTURES.built_in),
-    *({"data": {"name": name}} for name in DATASETS.built_in),
+    *({"model": {"kind": kind}, "data": FITTING.get(kind, {})} for kind in ARCHITECTURES.built_in),
+    *({"data": {"name": name}, **MSE.get(name, {})} for name in DATASETS.built_in),
     *({"optimizer": {"name": name}} for name in OPTIMIZERS),
     *({"schedule": {"name": name}} for name in SCHEDULES),
     {"record": {"every": 7}},

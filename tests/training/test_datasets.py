@@ -10,6 +10,10 @@ from gradscope.training.config import DATASETS
 from gradscope.training.data import Data, split
 from gradscope.training.options import DataOptions
 
+AS_DRAWN = {"adding", "recall"}
+"""Numbers from 0 to 1 with marks, and one-hot symbols: standardising would only blur what they mean."""
+CLASSES = sorted(name for name in DATASETS.built_in if not DATASETS[name].Options().regression)
+
 
 def load(name: str, seed: int = 0, **options: Any) -> Data:
     module = DATASETS[name]
@@ -23,14 +27,21 @@ def test_every_data_set_keeps_its_contract(name: str) -> None:
     data = load(name)
     for part in (data.train, data.validation):
         assert part.x.dtype == torch.float32
-        assert part.y.dtype == torch.int64
         assert part.x.shape == (len(part), *data.input_shape)
         assert part.x.isfinite().all()
-        assert set(part.y.tolist()) == set(range(data.outputs))
+        if options.regression:
+            assert part.y.dtype == torch.float32
+            assert part.y.shape == (len(part), data.outputs)
+            assert part.y.isfinite().all()
+        else:
+            assert part.y.dtype == torch.int64
+            assert set(part.y.tolist()) == set(range(data.outputs))
+    assert data.input_shape == options.shape
+    assert data.regression == options.regression
     assert (len(data.train), len(data.validation)) == options.split(options.size)
 
 
-@pytest.mark.parametrize("name", sorted(DATASETS.built_in))
+@pytest.mark.parametrize("name", sorted(set(DATASETS.built_in) - AS_DRAWN))
 def test_training_rows_are_standardised_by_their_own_statistics(name: str) -> None:
     data = load(name)
     assert data.train.x.double().mean().item() == pytest.approx(0, abs=1e-6)
@@ -70,7 +81,7 @@ def test_every_class_has_its_share_of_the_validation_rows() -> None:
         assert ((counts - share * torch.tensor([700.0, 200, 100])).abs() <= 1).all()
 
 
-@pytest.mark.parametrize("name", sorted(DATASETS.built_in))
+@pytest.mark.parametrize("name", CLASSES)
 def test_the_first_rows_are_a_fair_sample_of_the_classes(name: str) -> None:
     data = load(name)
     assert len(data.train.y[:128].unique()) == data.outputs

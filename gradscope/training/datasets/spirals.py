@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from gradscope.training.options import DataOptions, Positive
+from gradscope.training.options import DataOptions, Positive, Shape
 
 if TYPE_CHECKING:
     from gradscope.training.data import Data
@@ -28,6 +28,10 @@ class Options(DataOptions):
     @property
     def size(self) -> int:
         return self.classes * self.points
+
+    @property
+    def shape(self) -> Shape:
+        return (2,)
 
 
 def load(options: Options, seed: int) -> Data:

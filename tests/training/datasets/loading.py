@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from gradscope.training.config import DATASETS
+from gradscope.training.data import Data
+
+
+def load(name: str, seed: int = 0, **options: Any) -> Data:
+    module = DATASETS[name]
+    data: Data = module.load(module.Options.model_validate({"name": name, **options}), seed)
+    return data
+
+
+def rows(data: Data) -> tuple[torch.Tensor, torch.Tensor]:
+    """All inputs and all targets."""
+    parts = (data.train, data.validation)
+    return torch.cat([p.x for p in parts]), torch.cat([p.y for p in parts])
