@@ -73,9 +73,9 @@ def test_unknown_names_options_and_biases_are_refused_with_a_way_out() -> None:
 @pytest.mark.parametrize("name", ["relu", "tanh", "sigmoid", "gelu", "silu", "elu", "softplus"])
 @pytest.mark.parametrize("depth", [2, 12, 40])
 def test_at_the_level_gain_the_first_gradient_is_as_long_as_the_last(name: str, depth: int) -> None:
-    gain = level_gain(name, depth, bias_std=0.1)
+    gain = level_gain(name, depth, bias_std=0.1, input_length=3.0)
     net = mlp(depth=depth, width=64, inputs=64, outputs=64, activation=name, sigma_w=gain, sigma_b=0.1)
-    assert predict(net, width=64).mean_gain() == pytest.approx(1.0, abs=1e-9)
+    assert predict(net, width=64, input_length=3.0).mean_gain() == pytest.approx(1.0, abs=1e-9)
 
 
 def test_the_level_gain_tends_to_the_critical_gain_with_depth() -> None:

@@ -239,6 +239,8 @@ def test_an_unstable_length_a_narrow_layer_a_jump_and_mere_chance_are_said() -> 
     assert predict(plain(Setting("relu", 2.0, 0.0), 20, 512), width=512).notes == ()
     (note,) = predict(plain(Setting("gelu", 2.2, 0.0), 20, 512), width=512).notes
     assert "unstable fixed point" in note
+    settled = (Linear(512, 512, 1.0), Normalise("layer"), *plain(Setting("gelu", 2.2, 0.0), 20, 512))
+    assert predict(settled, width=512).notes == (note,)
     narrow = predict(plain(Setting("relu", 2.0, 0.0), 30, 8), width=8).notes
     assert "8 units" in narrow[0]
     assert "chance alone" in narrow[1]
