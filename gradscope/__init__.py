@@ -5,12 +5,15 @@ Names are imported when they are first used, so that ``import gradscope`` costs 
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gradscope.detect.engine import check
     from gradscope.errors import GradscopeError
+    from gradscope.probe import probe  # type: ignore[no-redef]
     from gradscope.record.finding import Finding, Report, Severity, Verdict
     from gradscope.record.reader import load_run
     from gradscope.record.run import Run
@@ -31,6 +34,7 @@ __all__ = [
     "check",
     "load_run",
     "plot",
+    "probe",
     "watch",
 ]
 
@@ -45,6 +49,7 @@ _HOMES = {
     "check": "gradscope.detect.engine",
     "load_run": "gradscope.record.reader",
     "plot": "gradscope.render.drawing",
+    "probe": "gradscope.probe",
     "watch": "gradscope.scope",
 }
 
@@ -58,3 +63,14 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
+
+
+class _Package(ModuleType):
+    """The package: a public name stays what it is when a folder of the same name is imported."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (name in _HOMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -21,6 +21,7 @@ PUBLIC = [
     "check",
     "load_run",
     "plot",
+    "probe",
     "watch",
 ]
 

@@ -24,6 +24,8 @@ from gradscope.record.manifest import LayerInfo
 from gradscope.record.run import Run
 
 KINDS = ("weight", "activation", "norm", "skip", "other")
+WORTH = 1.0
+"""Decades end to end, either way, from which on they have a cause: less is what layers differ by anyway."""
 SAME = 1e-5
 """Two norms of one tensor agree to this, relative: large tensors may have been read in float32."""
 
@@ -79,7 +81,7 @@ class Attribution:
         parts, whole = self.total[row], float(self.end_to_end[row])
         along = parts * np.sign(whole)
         first = int(along.argmax())
-        if abs(whole) < 0.05 or along[first] <= 0.0:
+        if not abs(whole) >= WORTH:
             return None
         change = "lost" if whole < 0.0 else "gained"
         against = [f"{WORDS[k]} {abs(v):.1f}" for k, v in zip(KINDS, along, strict=True) if v < -0.05 * abs(whole)]
@@ -176,7 +178,7 @@ def _link(source: _Place, between: Sequence[_Place], end: _Place) -> _Link:
     twice = next((p for p in (source, *operations, end) if not p.called_once), None)
     if twice is not None:
         return _unexplained(whole, f"{twice.info.name} is called more than once in a forward pass")
-    if holds and not _same(operations[0].before, source.backward):
+    if holds and (np.isnan(operations[0].before).all() or not _same(operations[0].before, source.backward)):
         return _residual(source, operations, end, whole)
     return _chain(source, operations, end, whole)
 

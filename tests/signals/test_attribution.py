@@ -166,6 +166,14 @@ def test_what_the_record_does_not_show_is_other_and_says_why() -> None:
     assert "b is called more than once" in found.unexplained[0][1]
 
 
+def test_a_branch_whose_first_gradient_cannot_be_told_leaves_the_block_untold() -> None:
+    run = recorded(net(norm="rms", residual=True), batch())
+    assert_sums(run)
+    found = attribution(run)
+    assert found.blocks == ()
+    assert found.unexplained[0] == ("layers.1", "the gradient at the input of layers.1.norm cannot be told")
+
+
 def test_dropout_stands_in_the_way_and_is_named() -> None:
     found = attribution(recorded(net(dropout=0.3), batch()))
     assert len(found.unexplained) == 9

@@ -1,0 +1,104 @@
+"""Which modules one forward pass calls, in order and nested, and the values that reach the first of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gradscope.capture.activations import FUNCTIONAL
+from gradscope.capture.naming import public_names, unwrap
+
+RESHAPES = ("View", "Reshape", "Alias", "Squeeze", "Unsqueeze", "Clone")
+"""Autograd nodes, by a part of their name, that move values and change none."""
+SHAPING = (nn.Identity, nn.Flatten, nn.Unflatten)
+ROWS = 64
+"""Samples whose lengths theory follows: the mean over more of them moves next to nothing."""
+
+
+@dataclass
+class Call:
+    """One call of a module; ``inside`` are the calls within it. An activation that is no module has the name ''."""
+
+    name: str
+    module: nn.Module
+    inside: list[Call] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What reaches the first layer: units, mean square by sample, mean product of two samples, number of samples."""
+
+    width: int
+    lengths: tuple[float, ...]
+    overlap: float
+    rows: int
+
+
+class Calls:
+    """A context: what ``model`` calls while it is open; ``top`` are the outermost calls."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.root = unwrap(model)
+        self.top: list[Call] = []
+        self.inputs: Inputs | None = None
+        self._open = [self.top]
+        self._made: set[Any] = set()
+        self._handles: list[Any] = []
+
+    def __enter__(self) -> Calls:
+        for module, name in public_names(self.root).items():
+            if module is not self.root or not any(True for _ in module.children()):
+                self._handles.append(module.register_forward_pre_hook(self._entering(name or type(module).__name__)))
+                self._handles.append(module.register_forward_hook(self._left, always_call=True))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Of the autograd graph."""
+        self._made = set()
+
+    def _entering(self, name: str) -> Any:
+        def hook(module: nn.Module, args: tuple[Any, ...]) -> None:
+            tensor = next((a for a in args if isinstance(a, Tensor)), None)
+            if tensor is not None and not any(True for _ in module.children()):
+                self._see(module, tensor)
+            call = Call(name, module)
+            self._open[-1].append(call)
+            self._open.append(call.inside)
+
+        return hook
+
+    def _left(self, module: nn.Module, _args: object, output: object) -> None:
+        self._open.pop()
+        if isinstance(output, Tensor) and output.grad_fn is not None and not any(True for _ in module.children()):
+            self._made.add(output.grad_fn)
+
+    def _see(self, module: nn.Module, tensor: Tensor) -> None:
+        if self.inputs is None and not isinstance(module, SHAPING):
+            self.inputs = _inputs(tensor.detach())
+        node: Any = tensor.grad_fn
+        while node is not None and node not in self._made and any(part in type(node).__name__ for part in RESHAPES):
+            node = node.next_functions[0][0]
+        if node is not None and node not in self._made and (phi := FUNCTIONAL.get(type(node).__name__)) is not None:
+            self._made.add(node)
+            self._open[-1].append(Call("", phi))
+
+
+def _inputs(tensor: Tensor) -> Inputs | None:
+    """None where the values are no vectors of floating-point numbers."""
+    if not tensor.is_floating_point() or tensor.dim() < 2 or not tensor.numel():
+        return None
+    rows = tensor.flatten(0, -2).to(torch.float64)
+    count = len(rows)
+    lengths = rows.square().mean(1)
+    product = (rows.sum(0).square().mean() - lengths.sum()) / (count * (count - 1)) if count > 1 else lengths.new_zeros(())
+    chosen = lengths[torch.linspace(0, count - 1, min(count, ROWS), device=lengths.device).long()]
+    return Inputs(rows.shape[1], tuple(chosen.tolist()), float(product), count)

@@ -1,0 +1,146 @@
+"""A model as theory sees it: its layers in forward order, or why theory has no word on it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from gradscope import theory
+from gradscope.probe.calls import SHAPING, Call, Calls
+from gradscope.signals.attribution import KINDS, Attribution
+
+ORTHOGONAL = 1e-4
+"""How far, relative, W W^T may be from a multiple of the identity."""
+_OPTIONS: Mapping[type[nn.Module], tuple[str, tuple[str, ...]]] = {
+    nn.ReLU: ("relu", ()),
+    nn.LeakyReLU: ("leaky_relu", ("negative_slope",)),
+    nn.RReLU: ("rrelu", ("lower", "upper")),
+    nn.ReLU6: ("relu6", ()),
+    nn.ELU: ("elu", ("alpha",)),
+    nn.CELU: ("celu", ("alpha",)),
+    nn.SELU: ("selu", ()),
+    nn.SiLU: ("silu", ()),
+    nn.Mish: ("mish", ()),
+    nn.Softplus: ("softplus", ("beta", "threshold")),
+    nn.Softsign: ("softsign", ()),
+    nn.Tanh: ("tanh", ()),
+    nn.Hardtanh: ("hardtanh", ("min_val", "max_val")),
+    nn.Sigmoid: ("sigmoid", ()),
+    nn.Hardsigmoid: ("hardsigmoid", ()),
+    nn.Hardswish: ("hardswish", ()),
+    nn.LogSigmoid: ("logsigmoid", ()),
+    nn.Tanhshrink: ("tanhshrink", ()),
+    nn.Softshrink: ("softshrink", ("lambd",)),
+    nn.Hardshrink: ("hardshrink", ("lambd",)),
+}
+"""Torch's activations by class: theory's name, and the attributes that are its options."""
+
+
+class NoTheoryError(Exception):
+    """Theory does not know this net; the message says why."""
+
+
+@dataclass(frozen=True)
+class Described:
+    """A layer of theory and the name of the module that it stands for."""
+
+    name: str
+    layer: theory.Layer
+
+
+def describe(calls: Calls, attribution: Attribution) -> tuple[Described, ...]:
+    """The layers, in forward order. Raises ``NoTheoryError`` where theory has no word on the net."""
+    kinds = [type(c.module).__name__ for c in _flat(calls.top)]
+    dropout = any("Dropout" in kind for kind in kinds)
+    scales = {}
+    for at, name in enumerate(attribution.layers):
+        if name in attribution.blocks:
+            log = float(attribution.inside[-1, at, KINDS.index("other")])
+            scales[name] = 0.0 if math.isnan(log) else 10.0**log
+    found = tuple(_layers(calls.top, scales))
+    if not any(isinstance(d.layer, theory.Linear) for d in found):
+        raise NoTheoryError("no linear layer was called")
+    if attribution.unexplained and not dropout:
+        name, why = attribution.unexplained[0]
+        raise NoTheoryError(f"the net is neither a chain nor one of residual blocks at {name}: {why}")
+    if dropout and any(c.inside and c.name in attribution.layers for c in _flat(calls.top)):
+        raise NoTheoryError("blocks with dropout cannot be told from a chain")
+    return found
+
+
+def _flat(calls: Sequence[Call]) -> Iterator[Call]:
+    for call in calls:
+        yield call
+        yield from _flat(call.inside)
+
+
+def _layers(calls: Sequence[Call], scales: Mapping[str, float]) -> Iterator[Described]:
+    for call in calls:
+        if call.inside:
+            inner = _layers(call.inside, scales)
+            if call.name in scales:
+                yield Described(call.name, theory.Residual(tuple(d.layer for d in inner), scales[call.name]))
+            else:
+                yield from inner
+        elif not isinstance(call.module, SHAPING):
+            yield Described(call.name, _layer(call))
+
+
+def _layer(call: Call) -> theory.Layer:
+    module = call.module
+    if isinstance(module, nn.Linear):
+        return linear(module, call.name)
+    if (found := _OPTIONS.get(type(module))) is not None:
+        name, options = found
+        return theory.Activation(name, tuple((o, float(getattr(module, o))) for o in options))
+    if isinstance(module, nn.GELU):
+        return theory.Activation("gelu" if module.approximate == "none" else "gelu_tanh")
+    if isinstance(module, nn.PReLU) and module.num_parameters == 1:
+        return theory.Activation("prelu", (("init", float(module.weight.detach())),))
+    if isinstance(module, nn.Dropout):
+        return theory.Dropout(module.p if module.training else 0.0)
+    if isinstance(module, nn.BatchNorm1d | nn.LayerNorm | nn.RMSNorm):
+        return _norm(call)
+    raise NoTheoryError(f"it knows no {type(module).__name__} ({call.name})")
+
+
+def _norm(call: Call) -> theory.Layer:
+    module = call.module
+    for name, start in (("weight", 1.0), ("bias", 0.0)):
+        value = getattr(module, name, None)
+        if isinstance(value, Tensor) and not bool((value == start).all()):
+            raise NoTheoryError(f"{call.name} is not as it was initialised: its {name} is not {start:g}")
+    eps = getattr(module, "eps", None)
+    eps = float(eps) if eps is not None else float(torch.finfo(torch.float32).eps)
+    if isinstance(module, nn.BatchNorm1d):
+        return theory.Normalise("batch", eps)
+    return theory.Normalise("layer" if isinstance(module, nn.LayerNorm) else "rms", eps)
+
+
+@torch.no_grad()
+def linear(module: nn.Linear, name: str) -> theory.Linear:
+    """A matrix with the scale that it has, by its own norm. Raises ``NoTheoryError`` where it is no random one."""
+    weight = module.weight.detach().double()
+    outputs, inputs = weight.shape
+    if not bool(weight.isfinite().all()):
+        raise NoTheoryError(f"the weights of {name} are not finite")
+    if min(outputs, inputs) > 1 and int(weight.count_nonzero()) <= min(outputs, inputs) and bool(weight.any()):
+        raise NoTheoryError(f"the weights of {name} are no random matrix")
+    sigma_b = float(module.bias.double().square().mean().sqrt()) if module.bias is not None else 0.0
+    kind: theory.layers.Weights = "orthogonal" if _is_orthogonal(weight) else "gaussian"
+    return theory.Linear(inputs, outputs, float(weight.square().sum().div(outputs).sqrt()), sigma_b, kind)
+
+
+def _is_orthogonal(weight: Tensor) -> bool:
+    """Whether W W^T (of the smaller side) is a multiple of the identity, by what it does to one vector."""
+    matrix = weight if weight.shape[0] <= weight.shape[1] else weight.T
+    if len(matrix) < 2:
+        return False
+    probe = torch.linspace(-1.0, 1.5, len(matrix), dtype=matrix.dtype, device=matrix.device)
+    image = matrix @ (matrix.T @ probe)
+    scale = (image @ probe) / (probe @ probe)
+    return bool(scale > 0) and bool((image - scale * probe).norm() < ORTHOGONAL * image.norm())
