@@ -57,7 +57,8 @@ class Memory:
         self.fed_by: dict[Key, Key] = {}
         """Stations that are, by the graph, the only consumer of another's output."""
         self.same: dict[Key, Key] = {}
-        """Those of them whose input's gradient was seen to be that of the other's output: it is not read twice."""
+        """Those of them whose input's gradient was seen to be that of the other's output: it is not read twice. Replaced, never
+        changed: a step's values are completed by what was known when it was read."""
         self._scratch: dict[Hashable, tuple[Tensor, list[Tensor]]] = {}
 
     def stacked(self, tensors: list[Tensor], dtype: torch.dtype) -> Tensor:
@@ -86,17 +87,28 @@ class Gather:
         self.keys: list[Key] = []
         self.slots: dict[Key, int] = {}
         self.widths: list[int] = []
-        self.rows: list[int] = []
-        self.counts: list[int] = []
-        self.shares: list[int] = []
-        """Per slot, over how many micro-batches a share was summed."""
+        self.turn = 0
+        """Number of the forward pass. What it sees counts once a gradient comes back to it: an evaluation leaves nothing."""
+        self.repeated: set[int] = set()
+        """Slots whose output got two gradients in one turn: the norm of their sum is not known."""
         self.device = torch.device("cpu")
-        self._results: list[tuple[str, list[int], Tensor]] = []
-        self._alive: dict[Hashable, tuple[list[int], Tensor]] = {}
+        self.same = self.memory.same
+        self._returned: set[int] = set()
+        self._reached: set[tuple[int, int]] = set()
+        self._seen: list[tuple[int, int, int, int]] = []
+        """Turn, slot, rows and entries of each output."""
+        self._shared: list[tuple[int, int]] = []
+        """Turn and slot of each share that is summed."""
+        self._results: list[tuple[int, str, list[int], Tensor]] = []
+        self._alive: dict[Hashable, tuple[int, list[int], Tensor]] = {}
         self._waiting: dict[int, Waiting] = {}
         self._size = 0
         self._by_slope: set[int] = set()
         """Stations whose dead units are known by the activation's slope, not only by a gradient that is 0."""
+        self._overwritten: set[tuple[str, int]] = set()
+        """Columns and slots of which a part is missing."""
+        self._narrow: set[int] = set()
+        """Slots whose input's gradient was read in float32."""
         self._last: tuple[Tensor, bool, Tensor] | None = None
 
     def slot(self, key: Key, width: int) -> int:
@@ -105,9 +117,12 @@ class Gather:
             found = self.slots[key] = len(self.keys)
             self.keys.append(key)
             self.widths.append(width)
-            for each in (self.rows, self.counts, self.shares):
-                each.append(0)
         return found
+
+    def next_turn(self) -> None:
+        """Another forward pass begins, or what follows does not belong to the one before."""
+        self.settle()
+        self.turn += 1
 
     # ---- what hooks see
 
@@ -116,15 +131,13 @@ class Gather:
         self.device = output.device
         entries = output.numel()
         if entries <= LIMIT:
-            self.rows[slot] += len(output) if output.dim() else 1
-            self.counts[slot] += entries
+            self._seen.append((self.turn, slot, len(output) if output.dim() else 1, entries))
             kept = output.detach().clone() if self.first or self.keys[slot] in self.memory.eager else output
             self._wait(Waiting(kept, output, output._version, slot, "output"))
             return
         output = output.detach()
         rows = head(output)
-        self.rows[slot] += len(rows)
-        self.counts[slot] += rows.numel()
+        self._seen.append((self.turn, slot, len(rows), rows.numel()))
         values = rows.to(wide(rows.device))
         self._emit("forward", slot, self._norm(output, slot))
         self._emit("squares", slot, torch.linalg.vector_norm(values).square())
@@ -133,7 +146,7 @@ class Gather:
     def activation(self, slot: int, activation: Activation, inputs: Tensor, dim: int) -> None:
         """An activation's inputs: the share of its entries on a flat part, or which units pass something on."""
         if activation.kind == "two-sided":
-            self.shares[slot] += 1
+            self._shared.append((self.turn, slot))
         elif activation.kind == "one-sided" and activation.alive_low > -float("inf"):
             self._by_slope.add(slot)
         else:
@@ -143,8 +156,12 @@ class Gather:
         kept = inputs.detach().clone() if activation.overwrites else inputs
         self._wait(Waiting(kept, inputs, inputs._version, slot, "activation", dim=dim, activation=activation))
 
-    def gradient(self, slot: int, gradient: Tensor, dim: int | None) -> None:
+    def gradient(self, slot: int, gradient: Tensor, dim: int | None, turn: int) -> None:
         """The gradient that reached a station's output; with ``dim``, also which units passed any of it on."""
+        if (turn, slot) in self._reached:
+            self.repeated.add(slot)
+        self._reached.add((turn, slot))
+        self._returned.add(turn)
         self.device = gradient.device
         if gradient.numel() <= LIMIT:
             known = self._waiting.get(id(gradient))
@@ -175,6 +192,7 @@ class Gather:
                 if w.columns == "output":
                     self.memory.eager.add(keys[w.slot])
                 if w.tensor is w.origin:
+                    self._lose(w)
                     continue
             exact = w.columns[0] != "b" or keys[w.slot] not in trusted
             group = (w.columns, w.tensor.shape, w.tensor.dtype, w.dim, w.activation, exact)
@@ -191,8 +209,9 @@ class Gather:
         self.settle()
         vectors: dict[str, Tensor] = {}
         self._order: dict[str, list[int]] = {}
+        counted = [(name, slots, values) for turn, name, slots, values in self._results if turn < 0 or turn in self._returned]
         for column in ("forward", "squares", "sums", "backward", "backward_in", "saturated"):
-            mine = [(slots, values) for name, slots, values in self._results if name == column]
+            mine = [(slots, values) for name, slots, values in counted if name == column]
             if not mine:
                 continue
             self._order[column] = [s for slots, _ in mine for s in slots]
@@ -202,12 +221,36 @@ class Gather:
                 if inverse_scale is not None:
                     joined = joined * inverse_scale.to(joined).square()
             vectors[column] = processes.add_up(joined)
-        if self._alive:
-            self._order["dead"] = [s for slots, _ in self._alive.values() for s in slots]
-            shares = [1.0 - processes.any(a).to(wide(a.device)).mean(1) for _, a in self._alive.values()]
-            vectors["dead"] = torch.cat([s.to(self.device) for s in shares])
+        dead = [self._dead(slots, alive, processes) for slots, alive in self._units_by_width().values()]
+        if dead:
+            self._order["dead"] = [s for slots, _ in dead for s in slots]
+            vectors["dead"] = torch.cat([share.to(self.device) for _, share in dead])
         self._results, self._alive, self._last = [], {}, None
         return vectors
+
+    def _units_by_width(self) -> dict[int, tuple[list[int], list[Tensor]]]:
+        """Slots, and which of their units passed something on, of the turns that count."""
+        widths: dict[int, tuple[list[int], list[Tensor]]] = {}
+        for turn, slots, alive in self._alive.values():
+            if turn < 0 or turn in self._returned:
+                mine = widths.setdefault(alive.shape[1], ([], []))
+                mine[0].extend(slots)
+                mine[1].append(alive)
+        return widths
+
+    def _dead(self, slots: list[int], alive: list[Tensor], processes: Processes) -> tuple[list[int], Tensor]:
+        """Each slot's share of the units that passed nothing on, in any of its micro-batches."""
+        units = torch.cat([a.to(self.device) for a in alive])
+        once = list(dict.fromkeys(slots))
+        if len(once) < len(slots):
+            place = {slot: i for i, slot in enumerate(once)}
+            at = torch.tensor([place[s] for s in slots], device=self.device)
+            units = units.new_zeros((len(once), units.shape[1]), dtype=torch.float32).index_add_(0, at, units.float()) > 0
+        return once, 1.0 - processes.any(units).to(wide(self.device)).mean(1)
+
+    def seen(self) -> list[int]:
+        """The slots that a forward pass which a gradient came back to has called."""
+        return sorted({slot for turn, slot, _, _ in self._seen if turn in self._returned})
 
     # ---- after the flush
 
@@ -229,8 +272,20 @@ class Gather:
                     np.add.at(total, order, arrived[column])
                 seen[order] = True
             sums[column], have[column] = total, seen
+        for column, slot in self._overwritten:
+            have[column][slot] = False
+        for slot in self.repeated:
+            have["backward"][slot] = have["backward_in"][slot] = False
         self._share_gradients(sums, have)
-        counts = np.maximum(np.array(self.counts, float) * world, 1.0)
+        rows, counts, shares = np.zeros(size), np.zeros(size), np.zeros(size)
+        for turn, slot, some, entries in self._seen:
+            if turn in self._returned:
+                rows[slot] += some * world
+                counts[slot] += entries * world
+        for turn, slot in self._shared:
+            if turn in self._returned:
+                shares[slot] += world
+        counts = np.maximum(counts, 1.0)
         mean = sums["sums"] / counts
         with np.errstate(invalid="ignore", over="ignore"):
             columns = {
@@ -238,10 +293,10 @@ class Gather:
                 "forward_mean": mean,
                 "forward_std": np.sqrt(np.maximum(sums["squares"] / counts - mean**2, 0.0)),
                 "dead_share": sums["dead"],
-                "saturated_share": sums["saturated"] / np.maximum(np.array(self.shares, float) * world, 1.0),
+                "saturated_share": sums["saturated"] / np.maximum(shares, 1.0),
                 "backward_norm": np.sqrt(sums["backward"]),
                 "input_backward_norm": np.sqrt(sums["backward_in"]),
-                "rows": np.array(self.rows, float) * world,
+                "rows": rows,
             }
         valid = {
             "forward_norm": have["forward"],
@@ -254,6 +309,9 @@ class Gather:
         }
         for name, direction in (("forward_norm", "forward"), ("backward_norm", "backward")):
             valid[name] = have[direction] & self._learn(columns[name], have[direction], direction)
+        safe = (columns["input_backward_norm"] >= SAFE[0]) & (columns["input_backward_norm"] <= SAFE[1])
+        narrow = np.array([slot in self._narrow for slot in range(size)], bool)
+        valid["input_backward_norm"] = have["backward_in"] & (~narrow | safe | np.isnan(columns["input_backward_norm"]))
         # where nothing at all came back, no unit can be told dead by its gradient
         told = np.array([slot in self._by_slope for slot in range(size)], bool)
         valid["dead_share"] = have["dead"] & (told | (sums["backward"] != 0))
@@ -278,19 +336,23 @@ class Gather:
     def _share_gradients(self, sums: dict[str, Floats], have: dict[str, Bools]) -> None:
         """Fills in input gradients that are another station's output gradient, and learns which are."""
         memory, slots, backward = self.memory, self.slots, sums["backward"]
+        found: dict[Key, Key] = {}
         for key, source in list(memory.fed_by.items()):
             slot, other = slots.get(key), slots.get(source)
             if slot is None or other is None or not (have["backward"][other] and have["backward_in"][slot]):
                 continue
             del memory.fed_by[key]
             if sums["backward_in"][slot] == backward[other]:
-                memory.same[key] = source
-        pairs = [(slots[key], slots[source]) for key, source in memory.same.items() if key in slots and source in slots]
+                found[key] = source
+        if found:
+            memory.same = {**memory.same, **found}
+        pairs = [(slots[key], slots[source]) for key, source in self.same.items() if key in slots and source in slots]
         if pairs:
             at, of = np.array(pairs, np.intp).T
             missing = ~have["backward_in"][at] & have["backward"][of]
             sums["backward_in"][at[missing]] = backward[of[missing]]
             have["backward_in"][at[missing]] = True
+            self._narrow.update(s for s, o in zip(at, of, strict=True) if self.keys[o] in memory.trusted)
 
     # ---- inside
 
@@ -309,21 +371,26 @@ class Gather:
         if first.activation is not None:
             units = _units_last(self.memory.stacked(tensors, first.tensor.dtype), first.dim)
             if first.activation.kind == "two-sided":
-                self._results.append(("saturated", slots, first.activation.saturated(units)))
+                self._results.append((self.turn, "saturated", slots, first.activation.saturated(units)))
             else:
-                self._units(slots, first.activation.alive(units))
+                self._units(slots, first.activation.alive(units), self.turn)
             return
         # moments need float64; the norm of a gradient that float32 holds does not
         stacked = self.memory.stacked(tensors, wide(first.tensor.device) if exact else torch.float32)
         values = stacked.flatten(1)
         squares = torch.linalg.vector_norm(values, dim=1).to(wide(values.device)).square()
         if first.columns == "output":
-            self._results += [("forward", slots, squares), ("squares", slots, squares), ("sums", slots, values.sum(1))]
+            found = (("forward", squares), ("squares", squares), ("sums", values.sum(1)))
+            self._results += [(self.turn, column, slots, value) for column, value in found]
             return
         if first.columns == "both":
-            self._results += [("backward", slots, squares), ("backward_in", [w.other for w in group], squares)]
+            others = [w.other for w in group]
+            self._results += [(-1, "backward", slots, squares), (-1, "backward_in", others, squares)]
         else:
-            self._results.append((first.columns, slots, squares))
+            others = slots
+            self._results.append((-1, first.columns, slots, squares))
+        if not exact and first.columns != "backward":
+            self._narrow.update(others)
         if first.dim is not None:
             self._units(slots, _passing(_units_last(stacked, first.dim)))
 
@@ -338,13 +405,29 @@ class Gather:
         return square
 
     def _emit(self, column: str, slot: int, value: Tensor) -> None:
-        self._results.append((column, [slot], value[None]))
+        back = column.startswith("backward")
+        if column == "backward_in" and self.keys[slot] in self.memory.trusted:
+            self._narrow.add(slot)
+        self._results.append((-1 if back else self.turn, column, [slot], value[None]))
 
-    def _units(self, slots: list[int], alive: Tensor) -> None:
+    def _units(self, slots: list[int], alive: Tensor, turn: int = -1) -> None:
         """Which units (k, units) passed something on: in any of the micro-batches counts."""
-        key = (tuple(slots), alive.shape)
+        key = (turn, tuple(slots), alive.shape)
         known = self._alive.get(key)
-        self._alive[key] = (slots, alive if known is None else known[1] | alive)
+        self._alive[key] = (turn, slots, alive if known is None else known[2] | alive)
+
+    def _lose(self, waiting: Waiting) -> None:
+        """A part of a sum is gone: so is the sum."""
+        lost = {
+            "output": ("forward", "squares", "sums"),
+            "activation": ("saturated", "dead"),
+            "backward": ("backward", "dead"),
+            "both": ("backward", "dead"),
+            "backward_in": ("backward_in",),
+        }
+        self._overwritten.update((column, waiting.slot) for column in lost[waiting.columns])
+        if waiting.columns == "both":
+            self._overwritten.add(("backward_in", waiting.other))
 
 
 def _units_last(stacked: Tensor, dim: int | None) -> Tensor:

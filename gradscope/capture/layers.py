@@ -7,11 +7,13 @@ the sum over all consumers, costs a third of a full backward hook, and in-place 
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.autograd.graph import get_gradient_edge
 
 from gradscope.capture import activations
 from gradscope.capture.activations import Activation, examine
@@ -19,11 +21,17 @@ from gradscope.capture.anchor import in_backward
 from gradscope.capture.gather import Gather, Key, Memory
 from gradscope.capture.graph import Graph, Node, tensors_in
 from gradscope.capture.guard import Guard, unguarded
+from gradscope.capture.naming import parameter_names
 from gradscope.capture.output import OutputTally
 from gradscope.capture.station import Station
 from gradscope.capture.through_time import Replay
 from gradscope.capture.units import unit_dim
 from gradscope.record.manifest import LayerInfo
+
+LOOKS = 4
+"""Samples in which the whole model is watched after a new set of stations was reached."""
+PATHS_LIMIT = 64
+"""Sets of stations after which a model is taken to choose its path at random."""
 
 
 class Layers:
@@ -46,7 +54,14 @@ class Layers:
         self._stations: dict[str, Station] = {}
         self._handles: list[Any] = []
         self._attached: dict[str, nn.Module] | None = None
-        self.discovered = False
+        self.notes: dict[str, None] = {}
+        """What could not be seen, and why."""
+        self.discovering = True
+        self._looks = 1
+        self._samples = 0
+        self._paths: set[frozenset[str]] = set()
+        """The sets of stations that sampled steps have reached."""
+        self._evaluating = False
         self.clear()
 
     # ---- the life of a sampled step
@@ -81,47 +96,135 @@ class Layers:
         self.memory.trusted.update(trusted)
 
     def clear(self) -> None:
-        """Lets go of everything that a step left: tallies, nodes, tensors."""
-        self.gather = Gather(self.memory, first=not self.discovered)
-        self.output = OutputTally()
+        """Lets go of everything that a step left: sums, nodes, tensors."""
+        self.gather = Gather(self.memory, first=self.discovering)
+        self.output = OutputTally(self)
         self.replays: list[Replay] = []
         self._through_time = False
-        self._new_forward()
+        self._turns: list[int] = []
+        """The autograd sequence number with which each turn began: it tells which one a gradient belongs to."""
+        self._walked: set[int] = set()
+        self._quiet: dict[str, list[int]] = {}
+        """Calls without gradient, which a reentrant checkpoint will run again in backward, by their number."""
+        self._task = self._recomputing_in = -1
+        self._task_accumulates = False
+        self._new_turn()
 
-    def _new_forward(self) -> None:
-        self.calls: dict[str, int] = {}
+    def _new_turn(self) -> None:
+        if self._turns:
+            self.gather.next_turn()
+        self._turns.append(torch._C._autograd._get_sequence_nr())
+        self._calls: dict[str, int] = {}
         self.nodes: dict[Node, Key] = {}
         self.aliases: dict[Node, list[str]] = {}
 
     def end_of_backward(self) -> None:
         """A later call of a module belongs to another micro-batch, also where the root module is never called."""
-        self.gather.settle()
-        self._new_forward()
+        self._quiet = {}
+        self._recomputing_in = -1
+        self._new_turn()
 
-    def rediscover_if_changed(self) -> None:
-        """Watches everything again at the next sample when a station kept silent: the model takes another path."""
-        if self.discovered and {name for name, _ in self.gather.keys} != set(self.watched):
-            self.discovered = False
-            self.watched = {n: m for n, m in self.modules.items() if n in self.activations or any(True for _ in m.parameters())}
+    def finish(self) -> None:
+        """After a sampled step: whether to look at the whole model again at the next.
+
+        It is looked at again, for some samples, when a set of stations was reached that is new; and at samples 2, 4, 8 ...:
+        what is used beside all that is known shows by nothing else.
+        """
+        reached = frozenset(self.gather.keys[slot][0] for slot in self.gather.seen())
+        if self.gather.repeated:
+            self.notes["layers: several backward passes went through one forward pass; norms of their sum are not recorded"] = (
+                None
+            )
+        self._samples += 1
+        if not self.discovering:
+            if reached not in self._paths and len(self._paths) < PATHS_LIMIT:
+                self._paths.add(reached)
+                self._discover_again(LOOKS)
+            elif self._samples & (self._samples - 1) == 0:
+                self._discover_again(1)
+        elif self._walked:
+            self._paths.add(reached)
+            self._looks -= 1
+            if self._looks <= 0:
+                self.discovering = False
+                self.watched = {name: self.modules[name] for name in self.infos}
+
+    def _discover_again(self, looks: int) -> None:
+        self._looks = looks
+        self.discovering = True
+        self._functional = {}
+        self.memory.fed_by.clear()
+        self.memory.same = {}
+        self.watched = {n: m for n, m in self.modules.items() if n in self.activations or any(True for _ in m.parameters())}
+
+    # ---- what counts
+
+    def call(self, name: str, *, take: bool) -> int | None:
+        """The number of the call of a module that runs now, with gradient; None for one that does not count."""
+        if self._evaluating or not self.model.training or not torch.is_grad_enabled():
+            return None
+        if not in_backward():
+            number = self._calls.get(name, 0)
+            if take:
+                self._calls[name] = number + 1
+            return number
+        quiet = self._quiet.get(name)
+        if not quiet:
+            return None  # a checkpoint's second run of what was seen
+        if len(quiet) > 1:
+            self.notes[f"layers: {name} runs several times under reentrant checkpoints; its calls are not recorded"] = None
+            return None
+        if (task := torch._C._current_graph_task_id()) != self._recomputing_in:
+            self._recomputing_in = task
+            self._new_turn()
+        return quiet.pop() if take else quiet[0]
+
+    def run_without_gradient(self, name: str) -> None:
+        if not (self._evaluating or in_backward()):
+            quiet = self._quiet.setdefault(name, [])
+            quiet.append(self._calls.get(name, 0) + len(quiet))
+
+    def maker(self, tensor: object) -> nn.Module | None:
+        """The station that made a tensor."""
+        node = tensor.grad_fn if isinstance(tensor, Tensor) else None
+        key = self.nodes.get(node) if node is not None else None
+        return None if key is None else self.modules[key[0]]
+
+    def turn_of_gradient(self) -> int:
+        """Which turn the node belongs to whose gradient has arrived."""
+        if len(self._turns) == 1:
+            return 0
+        return bisect_right(self._turns, torch._C._current_autograd_node()._sequence_nr()) - 1
+
+    def accumulates(self, module: nn.Module) -> bool:
+        """Whether the backward that runs is one of the training: a gradient of something else (a penalty, an attack) is not."""
+        task = torch._C._current_graph_task_id()
+        if task != self._task:
+            self._task = task
+            self._task_accumulates = _reaches_parameters(module) or any(map(_reaches_parameters, self.watched.values()))
+        return self._task_accumulates
 
     # ---- hooks
 
-    def _begin(self, _module: nn.Module, _args: object) -> None:
-        if not in_backward():
-            self._new_forward()
+    def _begin(self, module: nn.Module, _args: object) -> None:
+        if module is self.model and not in_backward():
+            self._evaluating = not (torch.is_grad_enabled() and self.model.training)
+            if self.nodes and not self._evaluating:
+                self._new_turn()
 
-    def _end(self, _module: nn.Module, _args: object, output: object) -> None:
-        if not torch.is_grad_enabled() or not self.model.training or in_backward():
+    def _end(self, module: nn.Module, _args: object, output: object) -> None:
+        evaluating, self._evaluating = self._evaluating, False
+        if module is not self.model or evaluating or in_backward() or not torch.is_grad_enabled():
             return
         self.gather.settle()
         roots = [t for t in tensors_in(output) if t.grad_fn is not None]
         if not roots:
             return
-        if not self.discovered:
+        if self.discovering:
             self._discover([t.grad_fn for t in roots])
         elif self._functional:
             self._read_functional(Graph([t.grad_fn for t in roots]))
-        main = next((t for t in roots if t.dim() >= 2), None)
+        main = next((t for t in roots if t.dim() >= 2), next((t for t in roots if t.numel() > 1), None))
         if main is not None:
             self.output.see(main, self.guard)
 
@@ -131,12 +234,13 @@ class Layers:
 
     # ---- finding out what there is
 
-    def discover_from(self, key: Key) -> None:
+    def discover_from(self, key: Key, turn: int) -> None:
         """Where the root module is never called: what lies behind the first station that a gradient reaches."""
-        self._discover([node for node, k in self.nodes.items() if k == key])
+        if turn not in self._walked and (roots := [node for node, k in self.nodes.items() if k == key]):
+            self._discover(roots)
 
     def _discover(self, roots: Sequence[Node]) -> None:
-        self.discovered = True
+        self._walked.add(self.gather.turn)
         graph = Graph(roots)
         by_matrix: dict[Node, str] = {}
         for node, (name, _) in self.nodes.items():
@@ -145,13 +249,17 @@ class Layers:
                     by_matrix[node] = candidate
                     break
         trunk = graph.trunk(by_matrix)
-        self.memory.fed_by = {
-            key: source for node, key in self.nodes.items() if (source := self._only_source(node, key, graph)) is not None
-        }
-        self._find_functional(graph)
+        for node, key in self.nodes.items():
+            source = self._only_source(node, key, graph)
+            if source is not None:
+                self.memory.fed_by[key] = source
+            else:
+                self.memory.fed_by.pop(key, None)
+        self._read_functional(graph, learn=True)
         on_trunk = {self.nodes[node][0]: by_matrix[node] for node in by_matrix if node in trunk}
         stations = dict.fromkeys(n for n, _ in self.nodes.values() if n in on_trunk or self._is_leaf_station(n))
         functional = {name: a for (name, _), a in self._functional.items()}
+        owned = parameter_names(self.model)
         for name in stations:
             module = self.modules[name]
             found = self.activations.get(name) or functional.get(name)
@@ -160,14 +268,13 @@ class Layers:
                 name=name,
                 kind=type(module).__name__,
                 order=known.order if known else len(self.infos),
-                parameters=tuple(f"{name}.{p}" for p, value in module._parameters.items() if value is not None),
-                trunk=name in on_trunk,
+                parameters=tuple(owned[p] for p in module._parameters.values() if p is not None and p in owned),
+                trunk=name in on_trunk or (known is not None and known.trunk),
                 width=self.gather.widths[self.gather.slots[name, 0]] if (name, 0) in self.gather.slots else None,
                 activation=found.kind if found else None,
                 recurrent=isinstance(module, nn.RNNBase),
                 block=self.blocks.get(name),
             )
-        self.watched = {name: self.modules[name] for name in stations}
 
     def _only_source(self, node: Node, key: Key, graph: Graph) -> Key | None:
         """The station whose output this one alone consumes: the gradient of its input is that of that output."""
@@ -183,11 +290,6 @@ class Layers:
     def _is_leaf_station(self, name: str) -> bool:
         module = self.modules[name]
         return name in self.activations or any(p is not None for p in module._parameters.values())
-
-    def _find_functional(self, graph: Graph) -> None:
-        """Activations called as functions: which station's output feeds each."""
-        self._functional = {}
-        self._read_functional(graph, learn=True)
 
     def _read_functional(self, graph: Graph, *, learn: bool = False) -> None:
         for node in graph.nodes:
@@ -216,6 +318,19 @@ class Layers:
                 return self.nodes[producer]
             node = producer
         return None
+
+
+def _reaches_parameters(module: nn.Module) -> bool:
+    """Whether the backward that runs brings a gradient to a parameter that the module owns."""
+    for p in module._parameters.values():
+        if p is None or not p.requires_grad:
+            continue
+        try:
+            if torch._C._will_engine_execute_node(get_gradient_edge(p).node):
+                return True
+        except RuntimeError:  # autograd.grad with respect to the parameter itself
+            return True
+    return False
 
 
 def _holds_matrix(module: nn.Module) -> bool:

@@ -28,6 +28,18 @@ def public_names(root: nn.Module) -> dict[nn.Module, str]:
     return {m: ".".join(part for part in name.split(".") if part not in WRAPPERS) for name, m in root.named_modules()}
 
 
+def parameter_names(root: nn.Module) -> dict[nn.Parameter, str]:
+    """Each parameter's name, wrappers left out; one that is tied has its first. None that is yet to be made, or no float."""
+    names = public_names(root)
+    result: dict[nn.Parameter, str] = {}
+    for module in root.modules():
+        for key, p in module._parameters.items():
+            if p is None or isinstance(p, nn.UninitializedParameter) or not (p.is_floating_point() or p.is_complex()):
+                continue
+            result.setdefault(p, f"{names[module]}.{key}" if names[module] else key)
+    return result
+
+
 def compiled_under(model: nn.Module) -> str | None:
     """The first module that ``torch.compile`` took over: ``the model`` for the whole, its name for a part, or None."""
     for name, module in model.named_modules():

@@ -8,10 +8,12 @@ mean has in the whole says whether the output's offset is: once that is learned 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from gradscope.capture.distributed import Processes
 from gradscope.capture.guard import Guard, unguarded
 from gradscope.capture.packing import wide
 
@@ -19,50 +21,80 @@ ENTRIES_LIMIT = 1_048_576
 """Entries of the output on which this is taken; a larger one (a language model's logits) is cut to its leading rows."""
 
 
+class Judge(Protocol):
+    """Who says whether a backward pass is one of the training, and collects what could not be seen."""
+
+    model: nn.Module
+    notes: dict[str, None]
+
+    def accumulates(self, module: nn.Module) -> bool: ...
+
+
+@dataclass
+class Part:
+    """One micro-batch: its rows, the means (units,) of gradient and output, and the sums of squares about them."""
+
+    rows: int
+    gradient: Tensor
+    output: Tensor
+    residual: Tensor
+    spread: Tensor
+    product: Tensor
+
+
 @dataclass
 class OutputTally:
-    """Sums over the micro-batches of one step, 0-dim on the device."""
+    """The micro-batches of one step, on the device."""
 
-    residual: list[Tensor] = field(default_factory=list)
-    product: list[Tensor] = field(default_factory=list)
-    spread: list[Tensor] = field(default_factory=list)
-    sums: list[Tensor] = field(default_factory=list)
-    rows: int = 0
+    judge: Judge
+    parts: list[Part] = field(default_factory=list)
+    repeated: bool = False
 
     def see(self, output: Tensor, guard: Guard = unguarded) -> None:
-        """Follows the gradient to this output, (rows, ..., units)."""
+        """Follows the gradient to this output, (rows, ..., units) or (rows,)."""
         node, number = output.grad_fn, output.output_nr
         seen = _rows(output.detach()).clone()
+        before_this = len(self.parts)
 
         def before(gradients: tuple[Tensor | None, ...]) -> None:
-            if (gradient := gradients[number]) is None:
+            nonlocal before_this
+            if (gradient := gradients[number]) is None or not self.judge.accumulates(self.judge.model):
                 return
+            if before_this < 0:
+                self.repeated = True
+                return
+            before_this = -1
             rows = _rows(gradient.detach()).to(wide(gradient.device))
             out = seen.to(rows)
-            self.sums.append(rows.sum(0))
-            self.rows += len(rows)
-            rows, out = rows - rows.mean(0), out - out.mean(0)
-            self.residual.append(torch.linalg.vector_norm(rows))
-            # each normalised before the product: the square of a tiny gradient would underflow
-            self.spread.append(torch.linalg.vector_norm(out))
-            self.product.append((rows * out).sum())
+            means = rows.mean(0), out.mean(0)
+            rows, out = rows - means[0], out - means[1]
+            self.parts.append(Part(len(rows), *means, rows.square().sum(), out.square().sum(), (rows * out).sum()))
 
         assert node is not None
         node.register_prehook(guard(before))
 
-    def finish(self) -> dict[str, Tensor]:
-        if not self.residual:
+    def finish(self, processes: Processes) -> dict[str, Tensor]:
+        """The sums about the whole batch's means, from the parts' (Chan, Golub & LeVeque 1983)."""
+        if not self.parts or self.repeated or len({len(p.gradient) for p in self.parts}) > 1:
             return {}
-        residual = torch.linalg.vector_norm(torch.stack(self.residual))
-        spread = torch.linalg.vector_norm(torch.stack(self.spread))
-        mean = torch.linalg.vector_norm(torch.stack(self.sums).sum(0)) / self.rows**0.5
+        first = self.parts[0].gradient
+        counts = torch.tensor([float(p.rows) for p in self.parts], dtype=first.dtype, device=first.device)[:, None]
+        means = torch.stack([torch.stack([p.gradient, p.output]) for p in self.parts])  # (parts, 2, units)
+        within = torch.stack([torch.stack([p.residual, p.spread, p.product]) for p in self.parts]).sum(0)
+        total = processes.add_up(torch.cat([counts.sum(0), (counts[:, None] * means).sum(0).flatten()]))
+        mean = (total[1:] / total[0]).view(2, -1)
+        apart = means - mean
+        gradient, output = apart[:, 0], apart[:, 1]
+        between = torch.stack([(counts * a * b).sum() for a, b in ((gradient, gradient), (output, output), (gradient, output))])
+        residual, spread, product = processes.add_up(within + between)
+        common = total[0] * mean[0].square().sum()
         return {
-            "output_backward_norm": residual,
-            "output_correlation": torch.stack(self.product).sum() / (residual * spread),
-            "output_offset": mean / torch.hypot(mean, residual),
+            "output_backward_norm": residual.sqrt() / processes.world,
+            "output_correlation": product / (residual.sqrt() * spread.sqrt()),
+            "output_offset": (common / (common + residual)).sqrt(),
         }
 
 
 def _rows(tensor: Tensor) -> Tensor:
-    rows = tensor.reshape(-1, tensor.shape[-1])
+    rows = tensor.reshape(-1, tensor.shape[-1]) if tensor.dim() > 1 else tensor[:, None]
     return rows if rows.numel() <= ENTRIES_LIMIT else rows[: max(2, ENTRIES_LIMIT // rows.shape[1])]

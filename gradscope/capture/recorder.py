@@ -21,7 +21,7 @@ from gradscope.capture.distributed import Processes
 from gradscope.capture.guard import Guarded, Hook
 from gradscope.capture.layers import Layers
 from gradscope.capture.moments import Moments
-from gradscope.capture.naming import compiled_under, public_names, unwrap
+from gradscope.capture.naming import compiled_under, parameter_names, public_names, unwrap
 from gradscope.capture.parameters import Parameters
 from gradscope.capture.through_time import replayable
 from gradscope.record.grid import Block
@@ -233,23 +233,22 @@ class Recorder:
             self.buffer.add(row)
         elif self.moments.stepped and layers.watched:
             self.note("layers: no module with a gradient was called; its signals are not recorded")
-        for row in rows.timestep_rows(self.step_index, layers, self.moments.inverse_scale):
-            self.buffer.add(row)
-        of_step = rows.output_columns(layers, self.moments.inverse_scale)
-        layers.rediscover_if_changed()
+        for timesteps in rows.timestep_rows(self.step_index, layers, self.moments.inverse_scale):
+            self.buffer.add(timesteps)
+        of_step = rows.output_columns(layers, self.processes, self.moments.inverse_scale)
+        if row is not None and not of_step:
+            self.note("output: no gradient at the model's own output was seen; what the run achieved is not recorded")
+        layers.finish()
+        for text in layers.notes:
+            self.note(text)
+        layers.notes.clear()
         layers.clear()
         return of_step
 
     # ---- small things
 
     def _read_parameters(self) -> None:
-        names = public_names(self.root)
-        named: dict[nn.Parameter, str] = {}
-        for module in self.root.modules():
-            prefix = names[module]
-            for key, p in module._parameters.items():
-                if p is not None and p not in named and not isinstance(p, nn.UninitializedParameter):
-                    named[p] = f"{prefix}.{key}" if prefix else key
+        named = parameter_names(self.root)
         self.processes = Processes(self.model, list(named))
         self.parameters = Parameters([(name, p) for p, name in named.items()], self.processes)
 
@@ -262,8 +261,7 @@ class Recorder:
         if not self._registered and reads & (reads - 1) and reads % 64:
             return self.parameters
         self._registered = False
-        seen = {p for m in self.root.modules() for p in m._parameters.values() if p is not None}
-        if seen != set(self.parameters.items):
+        if set(parameter_names(self.root)) != set(self.parameters.items):
             self.flush()
             self._read_parameters()
         return self.parameters

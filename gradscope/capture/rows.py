@@ -45,17 +45,17 @@ def parameter_row(
 def layer_row(step: int, layers: Layers, processes: Processes, inverse_scale: Tensor | None) -> Pending | None:
     """The rows of ``layers``; None where no station was reached by a gradient."""
     gather, world = layers.gather, processes.world
-    if not gather.keys:
-        return None
     device = gather.finish(processes, inverse_scale)
-    kept = [i for i, key in enumerate(gather.keys) if key[0] in layers.infos]  # the first sample watches more
+    kept = [i for i in gather.seen() if gather.keys[i][0] in layers.infos]  # a sample that discovers watches more
+    if not kept:
+        return None
     entities = tuple(gather.keys[i] for i in kept)
     return Pending("layers", step, entities, device=device, complete=lambda arrived: gather.complete(arrived, world, kept))
 
 
-def output_columns(layers: Layers, inverse_scale: Tensor | None) -> dict[str, Tensor]:
+def output_columns(layers: Layers, processes: Processes, inverse_scale: Tensor | None) -> dict[str, Tensor]:
     """What the gradient at the output adds to the row of ``steps``."""
-    output = layers.output.finish()
+    output = layers.output.finish(processes)
     if output and inverse_scale is not None:
         output["output_backward_norm"] = output["output_backward_norm"] * inverse_scale.to(output["output_backward_norm"])
     return output

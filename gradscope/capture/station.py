@@ -14,10 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from gradscope.capture.activations import Activation
-from gradscope.capture.anchor import in_backward
 from gradscope.capture.gather import Key
 from gradscope.capture.graph import Node, input_edge, tensors_in
-from gradscope.capture.units import unit_dim
+from gradscope.capture.units import unit_dim, width
 
 if TYPE_CHECKING:
     from gradscope.capture.layers import Layers
@@ -38,8 +37,6 @@ class Station:
         self.before = layers.guard(self._before)
         self.after = layers.guard(self._after)
         self._calls: list[_Call] = []
-        self._quiet = 0
-        """Calls without gradient that a reentrant checkpoint will run again in backward."""
 
     def attach(self) -> list[Any]:
         handles = [self.module.register_forward_hook(self.after)]
@@ -57,9 +54,8 @@ class Station:
 
     def _before(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         """An activation's inputs, before one that works in place takes them away."""
-        if not torch.is_grad_enabled() or not self.layers.model.training or in_backward():
-            return
-        self._see_inputs(module, args, self.layers.calls.get(self.name, 0))
+        if module is self.module and (number := self.layers.call(self.name, take=False)) is not None:
+            self._see_inputs(module, args, number)
 
     def _see_inputs(self, module: nn.Module, args: tuple[Any, ...], number: int) -> None:
         inputs = args[0] if args else None
@@ -67,31 +63,28 @@ class Station:
             return
         if self.activation is None:
             return
-        dim = unit_dim(module, inputs)
-        slot = self.layers.gather.slot((self.name, number), inputs.shape[dim])
+        dim = unit_dim(module, inputs, self.layers.maker(inputs))
+        slot = self.layers.gather.slot((self.name, number), width(inputs, dim))
         self.layers.gather.activation(slot, self.activation, inputs, dim)
 
     def _after(self, module: nn.Module, args: tuple[Any, ...], output: object) -> None:
         layers = self.layers
-        if not layers.model.training:
+        if module is not self.module or not layers.model.training:  # a copy of the model carries these hooks too
             return
         if not torch.is_grad_enabled():
-            self._quiet += 1
+            layers.run_without_gradient(self.name)
             return
-        if in_backward():
-            if not self._quiet:
-                return  # a checkpoint's second run of what was seen
-            self._quiet -= 1
         tensor = output if isinstance(output, Tensor) else next((t for t in tensors_in(output) if t.is_floating_point()), None)
         if tensor is None or (node := tensor.grad_fn) is None or not tensor.is_floating_point() or not tensor.numel():
             return
         if node in layers.nodes:  # a container's output is its last member's
             layers.aliases.setdefault(node, []).append(self.name)
             return
-        number = layers.calls.get(self.name, 0)
-        layers.calls[self.name] = number + 1
-        if number == len(self._calls):
-            self._calls.append(_Call(self, (self.name, number)))
+        number = layers.call(self.name, take=True)
+        if number is None:
+            return
+        while number >= len(self._calls):
+            self._calls.append(_Call(self, (self.name, len(self._calls))))
         self._calls[number].see(node, tensor, args)
         if self.activation is not None and not self.activation.overwrites:
             self._see_inputs(module, args, number)
@@ -114,24 +107,29 @@ class _Call:
         self._edge_of: type | None = None
 
     def see(self, node: Node, tensor: Tensor, args: tuple[Any, ...]) -> None:
-        layers, units = self.layers, unit_dim(self.station.module, tensor)
+        layers, module = self.layers, self.station.module
+        units = unit_dim(module, tensor, layers.maker(args[0]) if args and self.station.activation is not None else None)
         layers.nodes[node] = self.key
-        self.slot = layers.gather.slot(self.key, tensor.shape[units])
+        self.slot = layers.gather.slot(self.key, width(tensor, units))
         self.number = tensor.output_nr
-        self.dim = units if self.station.by_unit else None
+        self.dim = units if self.station.by_unit and tensor.dim() else None
         layers.gather.output(self.slot, tensor)
         node.register_prehook(self.before)
         if self.edge is None or self._edge_of is not type(node):  # a module that is one node has its input at one place
             self.edge, self._edge_of = input_edge(node, [a for a in args if isinstance(a, Tensor)]), type(node)
-        if self.edge is not None and self.key not in layers.memory.same:
+        if self.edge is not None and self.key not in layers.gather.same:
             node.register_hook(self.after)
 
     def _before(self, gradients: Sequence[Tensor | None]) -> None:
-        if not self.layers.discovered:  # the root module was never called
-            self.layers.discover_from(self.key)
-        if (gradient := gradients[self.number]) is not None:
-            self.layers.gather.gradient(self.slot, gradient, self.dim)
+        layers = self.layers
+        if (gradient := gradients[self.number]) is None or not layers.accumulates(self.station.module):
+            return
+        turn = layers.turn_of_gradient()
+        if layers.discovering:
+            layers.discover_from(self.key, turn)
+        layers.gather.gradient(self.slot, gradient, self.dim, turn)
 
     def _after(self, produced: Sequence[Tensor | None], _: object) -> None:
-        if self.edge is not None and (gradient := produced[self.edge]) is not None:
-            self.layers.gather.input_gradient(self.slot, gradient)
+        if self.edge is None or (gradient := produced[self.edge]) is None or not self.layers.accumulates(self.station.module):
+            return
+        self.layers.gather.input_gradient(self.slot, gradient)

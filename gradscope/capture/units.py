@@ -23,9 +23,27 @@ def by_unit(tensor: Tensor, dim: int) -> Tensor:
     return tensor.movedim(dim, -1).flatten(0, -2) if tensor.dim() > 1 else tensor[None]
 
 
-def unit_dim(module: nn.Module, output: Tensor) -> int:
-    """The dimension of the units: channels of an image or a convolution's output, else the last."""
-    channels = (nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase)
-    if output.dim() >= 4 or (output.dim() == 3 and isinstance(module, channels)):
-        return 1
-    return max(output.dim() - 1, 0)
+_CHANNELS = (nn.modules.batchnorm._NormBase, nn.GroupNorm)
+_FEATURES = (nn.Linear, nn.Bilinear, nn.LayerNorm, nn.Embedding, nn.EmbeddingBag, nn.RNNBase, nn.MultiheadAttention)
+
+
+def unit_dim(module: nn.Module, output: Tensor, source: nn.Module | None = None) -> int:
+    """The dimension of the units: a convolution's channels, a linear map's features.
+
+    A module that is neither has the units of the ``source`` of its input, where that is known; else the second dimension of
+    an image, the last of anything smaller.
+    """
+    dims = output.dim()
+    if isinstance(module, nn.modules.conv._ConvNd):
+        return dims - 1 - len(module.kernel_size)
+    if isinstance(module, _CHANNELS):
+        return min(1, dims - 1)
+    if isinstance(module, _FEATURES):
+        return max(dims - 1, 0)
+    if source is not None:
+        return unit_dim(source, output)
+    return 1 if dims >= 4 else max(dims - 1, 0)
+
+
+def width(output: Tensor, dim: int) -> int:
+    return int(output.shape[dim]) if output.dim() else 1
