@@ -11,14 +11,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradscope.record.grid import Floats, Ints
+from gradscope.record.grid import Bools, Floats, Ints
 from gradscope.record.run import Run
 from gradscope.signals.events import Series, series
 
 LATE = 0.2
 """The share of the steps, at the end, on which the residual that is left is read."""
 FEWEST = 3
-"""Samples that it is read on at the least."""
+"""Samples that make it unnecessary to look further back."""
+NEAR = 2
+"""Steps to either side whose losses make the level at a step."""
 STILL = 1.02
 """Largest over smallest value of a residual that cannot move: L1 and hinge losses, and likelihoods of log-probabilities."""
 
@@ -51,8 +53,7 @@ def achievement(run: Run, stop: int | None = None) -> Achievement:
         return Achievement(by_loss, float("nan"), "loss")
     first = correlations.values[0] if len(correlations.values) and np.isfinite(correlations.values[0]) else 0.0
     only_mean = norm.values[0] * np.sqrt(max(1.0 - first**2, 1e-6))  # the output's own spread is no residual of the mean
-    late = norm.steps >= (1.0 - LATE) * loss.steps[-1]
-    late[-FEWEST:] = True
+    late = _late(norm.steps, loss.steps)
     left = norm.values[late] * _carried(loss, norm, norm.steps[late])
     known = correlations.values[np.isin(correlations.steps, norm.steps[late])]
     known = known[np.isfinite(known)]
@@ -81,9 +82,20 @@ def _carried(loss: Series, norm: Series, steps: Ints) -> Floats:
     x, y = np.log(loss.values[mine]), np.log(norm.values[theirs])
     spread = float(((x - x.mean()) ** 2).sum())
     power = float(np.clip(((x - x.mean()) * y).sum() / spread, 0.0, 0.5)) if spread > 0.0 else 0.0
-    at = np.clip(np.searchsorted(loss.steps, steps), 0, len(loss.steps) - 1)
-    carried: Floats = (end / loss.values[at]) ** power
+    near = np.searchsorted(loss.steps, steps)
+    level = np.array([np.median(loss.values[max(0, i - NEAR) : i + NEAR + 1]) for i in near])
+    carried: Floats = (end / level) ** power
     return carried
+
+
+def _late(sampled: Ints, steps: Ints) -> Bools:
+    """Which samples tell of the end: those in the last fifth of the steps; if few, in the last half; or the last."""
+    for part in (LATE, 0.5):
+        late: Bools = sampled >= steps[-1] - part * (steps[-1] - steps[0])
+        if late.sum() >= FEWEST:
+            break
+    late[-1] = True
+    return late
 
 
 def _until(of: Series, stop: int | None) -> Series:

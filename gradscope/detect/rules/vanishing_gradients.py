@@ -7,8 +7,8 @@
   steps, some station is under the threshold and under what chance makes of a level gradient at this width, and the run has
   not learned. This sees *flat* vanishing too, where the signal dies with the gradient and all weight gradients look alike.
 - **Through time.** The gradient of the last time step's output with respect to the state at each time step, against that at
-  the last, where the run learned next to nothing. Where the loss reads every time step, and so reaches each directly, the
-  run must have learned nothing at all.
+  the last, in half of the recorded steps and at the end still, where the run learned next to nothing. Where the loss reads
+  every time step, and so reaches each directly, the run must have learned nothing at all.
 - **By underflow.** The gradient at a hidden station is exactly 0 although that at the output is not, and no rectifier is
   blocked: the product fell below the smallest number of the format.
 
@@ -49,7 +49,7 @@ import numpy as np
 from gradscope.detect.case import Case
 from gradscope.detect.rule import Threshold, confidence
 from gradscope.record.finding import Finding, Severity
-from gradscope.record.grid import Floats
+from gradscope.record.grid import Bools, Floats
 from gradscope.signals.activations import dead_from_start
 from gradscope.signals.events import series
 from gradscope.signals.motion import motion
@@ -122,7 +122,7 @@ def _profile(case: Case, ratio: Profile) -> Iterator[Finding]:
     with np.errstate(invalid="ignore"):
         below = known < limit
     rows = np.flatnonzero(below.any(axis=1))
-    if not len(rows) or len(rows) < SHARE.value * len(ratio.steps):
+    if not len(rows) or not _lasts(below.any(axis=1)):
         return
     typical = np.exp(_median(np.log(known[rows])))
     worst = int(np.nanargmin(typical))
@@ -195,10 +195,16 @@ def _through_time(case: Case) -> Iterator[Finding]:
         if reads_every_step(case.run, ratio.layer) and not _tried_in_vain(case):
             continue
         least = np.fmin.reduce(known, axis=1)
-        value = float(np.nanmedian(least))
-        if not value < RATIO.value:
+        if not _lasts(np.asarray(least < RATIO.value)):
             continue
+        value = float(np.nanmedian(least))
         yield _time_finding(case, ratio, known, value)
+
+
+def _lasts(below: Bools) -> bool:
+    """Whether it holds in most of the recorded steps (S,), and in most of the last fifth of them still."""
+    last = below[-max(3, len(below) // 5) :]
+    return bool(below.mean() >= SHARE.value and last.mean() >= SHARE.value)
 
 
 def _tried_in_vain(case: Case) -> bool:
