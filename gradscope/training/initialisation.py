@@ -34,7 +34,7 @@ def initialise(model: nn.Module, init: Init, activation: str) -> None:
     ``lsuv`` draws orthogonal weights here; ``unit_variance`` then scales them on a batch.
     """
     for _, layer in weight_layers(model):
-        _draw(layer.weight, init, activation)
+        draw(layer.weight, init, activation)
         if layer.bias is not None:
             layer.bias.fill_(init.bias)
 
@@ -63,7 +63,8 @@ def gain_of(init: Init, activation: str) -> float:
     return gain
 
 
-def _draw(weight: Tensor, init: Init, activation: str) -> None:
+def draw(weight: Tensor, init: Init, activation: str) -> None:
+    """Fill one layer's weights as ``init`` says, before ``activation``."""
     gain, scheme = gain_of(init, activation), init.scheme
     fan_in, fan_out = fans(weight)
     if scheme == "zeros":

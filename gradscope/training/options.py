@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Annotated, ClassVar, Literal
 
@@ -58,6 +59,14 @@ class Residual(Section):
     branch_scale: Literal["1/sqrt(depth)"] | float = 1.0
     """What the branch is multiplied by before it is added: a number, or 1/sqrt(depth); 0 is a factor that starts at 0 and is
     learned (ReZero, SkipInit)."""
+
+
+def branch_scale(residual: bool | Residual, depth: int) -> float | None:
+    """What the residual branches of a network of this depth are multiplied by; None in a plain network."""
+    if residual is False:
+        return None
+    scale = residual.branch_scale if isinstance(residual, Residual) else 1.0
+    return 1 / math.sqrt(depth) if isinstance(scale, str) else scale
 
 
 class ModelOptions(Section):

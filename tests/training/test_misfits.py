@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """Networks, data and losses that do not go together are refused, at the place in the config that says so."""
 
 from __future__ import annotations
@@ -30,6 +31,18 @@ REGRESSION = "diabetes has numbers to predict, not classes"
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
+        (
+            "model: {kind: rnn}\ndata: {name: digits}\n",
+            "f.yaml:2:1: data.layout: rnn reads sequences, and digits gives images of shape (1, 8, 8) (expected rows or pixels)",
+        ),
+        (
+            "model: {kind: rnn}\ndata: {layout: flat}\n",
+            "f.yaml:2:16: data.layout: rnn reads sequences, and digits gives vectors of shape (64,) (expected rows or pixels)",
+        ),
+        (
+            "model: {kind: rnn}\ndata: {name: spirals}\n",
+            "f.yaml:2:14: data.name: rnn reads sequences, and spirals gives vectors of shape (2,)",
+        ),
         (
             "model: {kind: logistic}\ndata: {name: diabetes}\n",
             f"f.yaml:1:1: loss: {REGRESSION} (got 'cross_entropy'; expected 'mse')",

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
 
-from gradscope.training.options import Activation, Count, Init, ModelOptions, Norm, Residual, Share
+from gradscope.training.options import Activation, Count, Init, ModelOptions, Norm, Residual, Share, branch_scale
 
 if TYPE_CHECKING:
     from torch import nn
@@ -43,10 +43,7 @@ class Options(ModelOptions):
     @property
     def branch_scale(self) -> float | None:
         """What a residual branch is multiplied by; None in a plain network."""
-        if self.residual is False:
-            return None
-        scale = self.residual.branch_scale if isinstance(self.residual, Residual) else 1.0
-        return 1 / math.sqrt(self.depth) if isinstance(scale, str) else scale
+        return branch_scale(self.residual, self.depth)
 
 
 def build(options: Options, input_shape: tuple[int, ...], outputs: int) -> nn.Module:

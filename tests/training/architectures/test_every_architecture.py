@@ -16,8 +16,10 @@ from tests.training.architectures.stations import PRECISIONS, small, trunk, watc
 
 ROWS = {"name": "digits", "layout": "rows", "batch_size": 16}
 EXAMPLES: dict[str, list[dict[str, Any]]] = {
+    "cnn": [{"depth": 4, "width": 4, "norm": n, "residual": r} for n in ("none", "batch") for r in (False, True)],
     "logistic": [{}],
     "mlp": [{"depth": 4, "width": 8}, {"depth": 4, "width": 8, "residual": True}],
+    "rnn": [{"cell": cell, "width": 8, "layers": 2} for cell in ("tanh", "relu", "lstm", "gru")],
 }
 CASES = [{"kind": kind, **options} for kind, found in EXAMPLES.items() for options in found]
 
