@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from gradscope.errors import UsageError
 from gradscope.theory.activations import find_activation
 from gradscope.theory.finite_width import Response, activation_response
-from gradscope.theory.meanfield import moments, pair_moment
+from gradscope.theory.meanfield import LONGEST, moments, pair_moment
 from gradscope.theory.normalisation import batch_moments, batch_norm_gain
 
 Floats = NDArray[np.float64]
@@ -83,14 +83,15 @@ class Linear:
             raise UsageError(f"a matrix has units on both sides and finite scales, 0 or more (got {self})")
 
     def through(self, signal: Signal, batch: int | None) -> Passage:
-        lengths = self.sigma_w**2 * signal.lengths + self.sigma_b**2
+        lengths = np.minimum(self.sigma_w**2 * signal.lengths + self.sigma_b**2, LONGEST)
         share = 1.0 - self.sigma_b**2 / float(np.mean(lengths)) if np.all(lengths > 0.0) else 0.0
         own = share**2 * signal.length_noise / signal.width
         orthogonal = self.weights == "orthogonal"
         noise = max(0.0, 2.0 / self.fan_in - 2.0 / self.fan_out) if orthogonal else 2.0 / self.fan_in
         # An orthogonal matrix keeps the length of what it maps; what fluctuates is the bias.
         loose = 2.0 * (1.0 - share**2) if orthogonal and self.fan_out >= self.fan_in else 2.0
-        after = Signal(lengths, self.sigma_w**2 * signal.overlap + self.sigma_b**2, self.fan_out, loose)
+        overlap = min(self.sigma_w**2 * signal.overlap + self.sigma_b**2, LONGEST)
+        after = Signal(lengths, overlap, self.fan_out, loose)
         response = Response(share, 0.0, own, noise, 0.0, -0.5 * own, -0.5 * noise)
         return Passage(after, np.full_like(lengths, self.sigma_w**2), response)
 
@@ -191,8 +192,8 @@ class Residual:
         passed = walk(self.branch, replace(signal, length_noise=0.0), batch)
         inner = passed[-1].signal
         gains = self.scale**2 * np.prod([p.gains for p in passed], axis=0)
-        lengths = signal.lengths + self.scale**2 * inner.lengths
-        overlap = signal.overlap + self.scale**2 * inner.overlap
+        lengths = np.minimum(signal.lengths + self.scale**2 * inner.lengths, LONGEST)
+        overlap = min(signal.overlap + self.scale**2 * inner.overlap, LONGEST)
         share = self.scale**2 * inner.length / max(float(np.mean(lengths)), 1e-300)
         # The stream's units persist, and so does the noise of their mean square: from here on it is part of the length.
         branch = reduce(Response.then, (p.response for p in passed)).then(Response.of_length(inner.length_noise / inner.width))

@@ -24,6 +24,9 @@ Floats = NDArray[np.float64]
 LENGTHS = np.logspace(-12.0, 9.0, 21 * 16 + 1)
 """Where a fixed point is looked for; below it counts as 0, above as infinity."""
 
+LONGEST = 1e120
+"""Where a length that grows without end stops, so that its squares stay finite."""
+
 _NOUGHT = 1e-200  # a length that stands for the limit 0 and whose square roots are still normal numbers
 ROUNDING = 1e-13
 
@@ -112,7 +115,7 @@ def trajectory(
     lengths = np.empty((depth, *np.shape(sigma_w)))
     lengths[0] = np.square(sigma_w) * input_length + sigma_b**2
     for layer in range(1, depth):
-        lengths[layer] = np.minimum(next_length(activation, lengths[layer - 1], sigma_w, sigma_b), 1e120)
+        lengths[layer] = np.minimum(next_length(activation, lengths[layer - 1], sigma_w, sigma_b), LONGEST)
     return lengths
 
 

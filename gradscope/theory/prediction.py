@@ -31,6 +31,7 @@ from gradscope.theory.layers import (
 
 Floats = NDArray[np.float64]
 
+_FLOAT32 = 3.4e38
 _NARROW = 16  # units in a hidden layer; the log of a chi-square of fewer is far from Gaussian
 
 
@@ -242,6 +243,9 @@ def _notes(layers: Sequence[Layer], passed: Sequence[Passage], spread: float) ->
             f"the signal leaves an unstable fixed point: a length that is 1 % off early on ends {worst:.3g} % off, "
             "so the prediction is rough at finite width"
         )
+    beyond = next((i for i, p in enumerate(passed) if p.signal.length > _FLOAT32**2), None)
+    if beyond is not None:
+        yield f"the signal leaves the range of float32 at layer {beyond + 1} of {len(passed)}, counting what stands between"
     narrowest = min((p.signal.width for p in passed[:-1]), default=_NARROW)
     if narrowest < _NARROW:
         yield f"a layer of {narrowest} units is narrow for a theory of wide nets"

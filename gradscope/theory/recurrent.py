@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradscope.theory.activations import Nonlinearity, find_activation
-from gradscope.theory.meanfield import chi, limit_length, next_length
+from gradscope.theory.meanfield import LONGEST, chi, limit_length, next_length
 from gradscope.theory.quadrature import gaussian_nodes
 
 Floats = NDArray[np.float64]
@@ -66,7 +66,7 @@ def through_time(activation: str, sigma_w: float, drive: float, steps: int) -> F
     length, logs = drive, [0.0]
     for _ in range(steps):
         logs.append(0.5 * math.log(max(float(chi(phi, length, sigma_w)), 1e-300)))
-        length = min(float(next_length(phi, length, sigma_w, math.sqrt(drive))), 1e120)
+        length = min(float(next_length(phi, length, sigma_w, math.sqrt(drive))), LONGEST)
     sums = np.cumsum(logs)
     return np.asarray(np.exp(np.clip(sums[-1] - sums, -700.0, 700.0)))
 

@@ -213,8 +213,12 @@ def test_a_thousand_layers_neither_underflow_nor_overflow() -> None:
     assert sigmoid.layers[0].log_ratio == pytest.approx(999 * math.log(sigmoid.mean_gain()))
     assert sigmoid.mean_gain() ** 2 == pytest.approx(0.0557, abs=1e-4)
     assert sigmoid.station_gains()[3:] ** 2 == pytest.approx([0.0557] * 996, abs=1e-4)  # the first are still on their way
-    relu = predict(plain(Setting("relu", 4.0, 0.0), 1000, 64), width=64)
-    assert relu.mean_gain() == pytest.approx(math.sqrt(2.0))
+    relu = predict(plain(Setting("relu", 1e8, 0.0), 100, 64), width=64)
+    assert relu.layers[0].log_ratio == pytest.approx(99 / 2 * math.log(5e7))  # 877: e^710 is the end of float64
+    assert relu.mean_gain() == pytest.approx(math.sqrt(5e7))
+    assert any("range of float32 at layer 19 of 199" in note for note in relu.notes)  # matrix 10: 1e8 x 5e7^9
+    stream = predict(residual(1000, RELU, Linear(512, 512, math.sqrt(2))), width=512)
+    assert stream.mean_gain() ** 2 == pytest.approx(2.0, rel=1e-3)  # the head alone does not double
 
 
 def test_a_matrix_of_zeros_stops_the_gradient_exactly() -> None:
