@@ -12,17 +12,19 @@ from gradscope.record.arrow import to_batch
 from gradscope.record.files import journal_name, part_name, table_files
 from gradscope.record.grid import Block
 from gradscope.record.journal import Journal, read_journal
-from gradscope.record.parts import SMALL_GROUP_ROWS, Part, write_part
+from gradscope.record.parts import Part, write_part
 from gradscope.record.rows import sort_rows
 from gradscope.record.schema import Column, Table
 
-JOURNAL_BYTES = 16 << 20
+JOURNAL_BYTES = 32 << 20
 """Size at which a journal becomes a part; bounds the memory that this takes, and what a reader of a live run must sort."""
 JOURNAL_BATCHES = 1024
 """Batches at which it does, however small: each costs a reader some microseconds."""
 SMALL_ROWS, SMALL_PARTS = 1 << 16, 16
 """So many parts in a row of fewer rows than this become one: a slow training does not leave thousands of files."""
 DELETED = "its files were deleted"
+_TOLERATED = (OSError, pa.ArrowException, RunFolderError)
+"""What may go wrong with a file while others are made of it: then it stays as it is."""
 
 
 class RowsLostError(OSError):
@@ -72,10 +74,11 @@ class TableWriter:
         """Make one part of all; what cannot become one stays as it is and is read so. Raises ``RowsLostError``."""
         if gone := self._deleted():
             raise RowsLostError(gone, DELETED)
-        self._seal()
-        with suppress(OSError, pa.ArrowException, RunFolderError):
-            for number, _ in table_files(self.folder).journals:
-                self._convert(number)
+        self._end_journal()
+        with suppress(*_TOLERATED):
+            files = table_files(self.folder)
+            for number, _ in files.journals:
+                self._convert(number, fresh=len(files.parts) + len(files.journals) > 1)
             self._load()
             if len(self._parts) > 1:
                 self._merge(self._parts)
@@ -118,8 +121,7 @@ class TableWriter:
         """The rows that were stored and are gone because somebody deleted the journal that is being written."""
         if self._journal is None or not self._journal.deleted:
             return 0
-        self._journal.close()
-        self._journal = None
+        self._end_journal()
         gone, self._rows = self._rows, 0
         return gone
 
@@ -127,26 +129,26 @@ class TableWriter:
     def _is_long(journal: Journal) -> bool:
         return journal.size >= JOURNAL_BYTES or journal.batches >= JOURNAL_BATCHES
 
+    def _end_journal(self) -> None:
+        if self._journal:
+            self._journal.close()
+            self._journal = None
+
     def _seal(self) -> None:
         """End the journal and make a part of it; where that fails it stays a journal, and nothing is lost."""
-        if self._journal is None:
-            return
-        number = self._next - 1
-        self._journal.close()
-        self._journal = None
-        with suppress(OSError, pa.ArrowException):
-            self._convert(number)
+        self._end_journal()
+        with suppress(*_TOLERATED):
+            self._convert(self._next - 1)
             small = self._small_tail()
             if len(small) >= SMALL_PARTS:
                 self._merge(small)
 
-    def _convert(self, number: int, before: int | None = None) -> None:
+    def _convert(self, number: int, before: int | None = None, *, fresh: bool = True) -> None:
         """The part is whole before its journal goes; a reader that finds both takes the part."""
         path = self.folder / journal_name(number)
         rows = sort_rows(read_journal(path, self.table), self.table)
-        count = write_part(
-            self.folder / part_name(number, number), self.table, [rows], before=before, group_rows=SMALL_GROUP_ROWS
-        )
+        part = self.folder / part_name(number, number)
+        count = write_part(part, self.table, [rows], before=before, fresh=fresh)
         path.unlink()
         if count:
             self._parts.append((number, number, count))

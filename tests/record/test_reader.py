@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from gradscope.errors import FormatVersionError, GradscopeWarning, RunFolderError
-from gradscope.record import reader, writer
+from gradscope.record import parts, reader, writer
 from gradscope.record.arrow import to_batch
 from gradscope.record.parts import Part, write_part
 from gradscope.record.reader import load_run
@@ -133,7 +133,7 @@ def test_a_grid_reads_its_column_and_no_names(folder: Path) -> None:
 
 
 def test_a_series_reads_the_row_groups_of_its_name_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, "SMALL_GROUP_ROWS", 10)
+    monkeypatch.setattr(parts, "GROUP_ROWS", 10)
     store(RunFolder.create(tmp_path / "run", MANIFEST), list(training(60)))
     whole = load_run(tmp_path / "run").series("layers", "forward_norm", "layers.3")
     spoil(only_part(tmp_path / "run"), lambda group, column: group != 3 or column not in ("step", "forward_norm"))

@@ -41,7 +41,7 @@ def shrink(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer, "SMALL_PARTS", 4)
     monkeypatch.setattr(writer, "SMALL_ROWS", 400)
     monkeypatch.setattr(parts, "GROUP_ROWS", 64)
-    monkeypatch.setattr(writer, "SMALL_GROUP_ROWS", 20)
+    monkeypatch.setattr(parts, "FRESH_GROUP_ROWS", 20)
     monkeypatch.setattr(parts, "SERIES_ROWS", 100)
 
 
@@ -115,7 +115,7 @@ def test_many_small_files_become_one_part_of_each_table(folder: Path) -> None:
 def test_a_row_group_holds_one_name_or_small_ones_whole(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import pyarrow.parquet as pq
 
-    monkeypatch.setattr(writer, "SMALL_GROUP_ROWS", 150)
+    monkeypatch.setattr(parts, "GROUP_ROWS", 150)
     store(RunFolder.create(folder, MANIFEST), list(training(100, layers=4)))
     path = next((folder / "parameters").iterdir())
     groups = [pq.ParquetFile(path).read_row_group(i)["parameter"].to_pylist() for i in range(4)]
