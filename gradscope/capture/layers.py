@@ -260,6 +260,7 @@ class Layers:
         stations = dict.fromkeys(n for n, _ in self.nodes.values() if n in on_trunk or self._is_leaf_station(n))
         functional = {name: a for (name, _), a in self._functional.items()}
         owned = parameter_names(self.model)
+        formats = {name: _format(node) for node, (name, _) in self.nodes.items()}
         for name in stations:
             module = self.modules[name]
             found = self.activations.get(name) or functional.get(name)
@@ -274,6 +275,7 @@ class Layers:
                 activation=found.kind if found else None,
                 recurrent=isinstance(module, nn.RNNBase),
                 block=self.blocks.get(name),
+                dtype=formats.get(name),
             )
 
     def _only_source(self, node: Node, key: Key, graph: Graph) -> Key | None:
@@ -331,6 +333,12 @@ def _reaches_parameters(module: nn.Module) -> bool:
         except RuntimeError:  # autograd.grad with respect to the parameter itself
             return True
     return False
+
+
+def _format(node: Node) -> str | None:
+    """The number format of the gradient that arrives at a node's first output."""
+    metadata = getattr(node, "_input_metadata", None)
+    return str(metadata[0].dtype).removeprefix("torch.") if metadata else None
 
 
 def _holds_matrix(module: nn.Module) -> bool:

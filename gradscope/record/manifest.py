@@ -42,7 +42,7 @@ class LayerInfo:
     of the output that hold a matrix): profiles over depth are drawn along them. ``width`` is the number of units (features
     or channels), ``activation`` how an activation's slope behaves: ``one-sided`` (flat for negative inputs: a unit can
     die), ``two-sided`` (flat at both ends: it can saturate), ``other``, or null for what is no activation. ``block`` is the
-    enclosing member of a ``Sequential`` or ``ModuleList``.
+    enclosing member of a ``Sequential`` or ``ModuleList``. ``dtype`` is the number format of the output and of its gradient.
     """
 
     name: str
@@ -54,6 +54,7 @@ class LayerInfo:
     activation: str | None = None
     recurrent: bool = False
     block: str | None = None
+    dtype: str | None = None
 
 
 @dataclass(frozen=True)

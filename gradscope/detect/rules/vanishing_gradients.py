@@ -121,8 +121,9 @@ def _profile(case: Case, ratio: Profile) -> Iterator[Finding]:
     known = np.where(np.isfinite(ratio.values) & (ratio.values > 0.0), ratio.values, np.nan)
     with np.errstate(invalid="ignore"):
         below = known < limit
-    rows = np.flatnonzero(below.any(axis=1))
-    if not len(rows) or not _lasts(below.any(axis=1)):
+    somewhere = np.asarray(below.any(axis=1))
+    rows = np.flatnonzero(somewhere)
+    if not len(rows) or not _lasts(somewhere):
         return
     typical = np.exp(_median(np.log(known[rows])))
     worst = int(np.nanargmin(typical))
