@@ -39,6 +39,7 @@ def runs(
 
 
 def _row(path: Path, manifest: Manifest) -> Iterator[str]:
+    from gradscope.record.finding import Severity
     from gradscope.record.reader import load_run
 
     yield path.name
@@ -48,7 +49,7 @@ def _row(path: Path, manifest: Manifest) -> Iterator[str]:
     except GradscopeError:
         yield from (manifest.status.value, "?", manifest.created[:19], "cannot be read")
         return
-    codes = " ".join(dict.fromkeys(f.code for f in report.findings))
+    codes = " ".join(dict.fromkeys(f.code for f in report.findings if f.severity is not Severity.INFO))
     yield from (
         run.status.value,
         str(report.steps),

@@ -100,10 +100,11 @@ def test_ignoring_all_that_was_found_leaves_a_healthy_run(recorded: Path) -> Non
 def test_the_rules_that_a_config_ignores_stay_ignored_unless_selected(here: Path) -> None:
     (here / "vanishing.yaml").write_text(VANISHING)
     words = ("run", "vanishing.yaml", "-q", "--fail-on", "warning", "--out", "ignored", "detect.ignore=[vanishing-gradients]")
-    assert "GS101" not in gradscope(*words).stdout
-    assert "GS101" not in gradscope("check", "ignored").stdout
+    told = "error GS101 vanishing-gradients"
+    assert told not in gradscope(*words).stdout
+    assert told not in gradscope("check", "ignored").stdout
     assert "GS101" not in gradscope("runs", "--runs-dir", ".").stdout
-    assert "GS101" in gradscope("check", "ignored", "--select", "GS101").stdout
+    assert told in gradscope("check", "ignored", "--select", "GS101").stdout
 
 
 def test_what_the_baseline_knows_is_not_told_again(here: Path, recorded: Path) -> None:
@@ -153,7 +154,7 @@ def test_runs_are_listed_newest_first(here: Path, recorded: Path) -> None:
     lines = gradscope("runs", "--runs-dir", recorded).stdout.splitlines()
     assert [line.split()[0] for line in lines] == ["run", "healthy", "vanishing"]
     assert lines[1].split()[1:3] == ["finished", "6"]
-    assert lines[2].endswith("pathological GS101")
+    assert "pathological GS101" in lines[2]
     shown = gradscope("runs", "--runs-dir", recorded, "-n", "1")
     assert len(shown.stdout.splitlines()) == 2
     assert shown.stderr.startswith("1 older runs are not shown")
@@ -186,7 +187,7 @@ def test_info_states_versions_and_devices() -> None:
 def test_an_interrupted_run_ends_well_with_130(here: Path) -> None:
     words = [sys.executable, "-m", "gradscope", "run", "small.yaml", "training.steps=1000000", "--out", "long"]
     running = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not list((here / "long").glob("steps/*")):
         assert time.monotonic() < deadline
         assert running.poll() is None
