@@ -17,9 +17,15 @@ from tests.training.architectures.stations import PRECISIONS, small, trunk, watc
 ROWS = {"name": "digits", "layout": "rows", "batch_size": 16}
 EXAMPLES: dict[str, list[dict[str, Any]]] = {
     "cnn": [{"depth": 4, "width": 4, "norm": n, "residual": r} for n in ("none", "batch") for r in (False, True)],
+    "highway": [{"depth": 4, "width": 8}],
     "logistic": [{}],
     "mlp": [{"depth": 4, "width": 8}, {"depth": 4, "width": 8, "residual": True}],
+    "resnet": [{"depth": 8, "width": 4, "norm": n, "residual": r} for n in ("none", "batch") for r in (False, True)],
     "rnn": [{"cell": cell, "width": 8, "layers": 2} for cell in ("tanh", "relu", "lstm", "gru")],
+    "transformer": [
+        {"layers": 2, "width": 8, "feedforward": 8, "norm_first": first, "residual": residual}
+        for first, residual in product([True, False], [True, False])
+    ],
 }
 CASES = [{"kind": kind, **options} for kind, found in EXAMPLES.items() for options in found]
 

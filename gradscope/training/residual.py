@@ -1,0 +1,86 @@
+"""What the residual network of He et al. (2016) and its plain twin are made of."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gradscope.training.blocks import ACTIVATIONS, dense
+from gradscope.training.convolutions import NORMS, convolution
+
+if TYPE_CHECKING:
+    from gradscope.training.architectures.resnet import Options
+
+
+def norm_of(options: Options, channels: int) -> nn.Module:
+    """The norm of the options, or what does nothing."""
+    return NORMS[options.norm](channels) if options.norm != "none" else nn.Identity()
+
+
+class PaddedShortcut(nn.Module):
+    """Every other pixel, and channels of zeros behind those that there are: option A, without parameters."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.added = outputs - inputs
+
+    def forward(self, h: Tensor) -> Tensor:
+        return F.pad(h[:, :, ::2, ::2], (0, 0, 0, 0, 0, self.added))
+
+
+class BasicBlock(nn.Module):
+    """``phi(shortcut(h) + norm(conv(phi(norm(conv(h))))))``; without the shortcut in the plain twin.
+
+    A block that changes the number of channels halves the image too.
+    """
+
+    def __init__(self, options: Options, inputs: int, outputs: int) -> None:
+        super().__init__()
+        widens, bias = inputs != outputs, options.norm == "none"
+        self.conv1 = convolution(inputs, outputs, 3, stride=2 if widens else 1, bias=bias)
+        self.norm1 = norm_of(options, outputs)
+        self.activation1 = ACTIVATIONS[options.activation]()
+        self.conv2 = convolution(outputs, outputs, 3, bias=bias)
+        self.norm2 = norm_of(options, outputs)
+        self.shortcut: nn.Module | None = None
+        if options.residual:
+            self.shortcut = shortcut(options, inputs, outputs) if widens else nn.Identity()
+        self.activation2 = ACTIVATIONS[options.activation]()
+        if options.zero_gain:
+            nn.init.zeros_(self.norm2.weight)  # type: ignore[arg-type]
+
+    def forward(self, h: Tensor) -> Tensor:
+        branch = self.activation1(self.norm1(self.conv1(h)))
+        branch = self.norm2(self.conv2(branch))
+        out: Tensor = self.activation2(branch if self.shortcut is None else self.shortcut(h) + branch)
+        return out
+
+
+def shortcut(options: Options, inputs: int, outputs: int) -> nn.Module:
+    """What a shortcut does where the channels become more and the image is halved."""
+    if options.shortcut == "identity":
+        return PaddedShortcut(inputs, outputs)
+    projection = convolution(inputs, outputs, 1, stride=2, bias=options.norm == "none")
+    return nn.Sequential(projection, norm_of(options, outputs))
+
+
+class ResidualNetwork(nn.Module):
+    """``stem``, ``norm`` and ``activation``, then basic blocks ``layers.0`` ..., the mean over the image, and ``head``."""
+
+    def __init__(self, options: Options, channels: int, outputs: int) -> None:
+        super().__init__()
+        stages = [options.width * factor for factor in (1, 2, 4) for _ in range(options.blocks)]
+        self.stem = convolution(channels, options.width, 3, bias=options.norm == "none")
+        self.norm = norm_of(options, options.width)
+        self.activation = ACTIVATIONS[options.activation]()
+        widths = [options.width, *stages]
+        self.layers = nn.Sequential(*(BasicBlock(options, i, o) for i, o in pairwise(widths)))
+        self.head = dense(stages[-1], outputs, bias=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.layers(self.activation(self.norm(self.stem(x))))
+        y: Tensor = self.head(h.mean((2, 3)))
+        return y
