@@ -14,6 +14,7 @@ from gradscope import __version__
 from gradscope.cli.check import check
 from gradscope.cli.info import info
 from gradscope.cli.plot import plot
+from gradscope.cli.probe import probe
 from gradscope.cli.rules import rules
 from gradscope.cli.run import run
 from gradscope.cli.runs import runs
@@ -58,7 +59,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, plot, check, rules, schema, info, runs):
+for command in (run, plot, check, probe, rules, schema, info, runs):
     app.command()(command)
 
 

@@ -113,7 +113,7 @@ def test_the_verdict_to_expect_is_that_of_the_detectors_thresholds(options: dict
 
 @pytest.mark.parametrize("depth", [12, 8, 5])
 def test_the_reach_is_where_the_ratio_leaves_the_threshold(depth: int) -> None:
-    """Half is left in each layer of a linear orthogonal net: 0.5^6 is above a hundredth, 0.5^7 below. 7 hidden layers, 1 head."""
+    """A linear orthogonal net leaves half a layer: 0.5^6 is above a hundredth, 0.5^7 below. 7 hidden layers and the head."""
     model = chain("linear", 1.0, 0.0, depth=depth, width=128)
     for layer in model:
         if isinstance(layer, nn.Linear):

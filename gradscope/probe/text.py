@@ -1,0 +1,158 @@
+"""A probe for people: the verdict to expect, how deep such a net may be, where the decades go, and the layers as a table."""
+
+from __future__ import annotations
+
+import math
+from io import StringIO
+
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from gradscope.detect.rules import exploding_gradients, vanishing_gradients
+from gradscope.probe.probe import LayerProbe, Predicted, Probe
+from gradscope.render.formats.text import SIGNS, VERDICT, WIDEST
+from gradscope.render.terminal import PLAIN, Terminal
+from gradscope.render.words import count, number, plain
+from gradscope.signals.attribution import WORDS
+
+WIDE = 110
+"""Columns from which on the table has the predicted intervals too."""
+NAMES = 22
+"""Characters that a layer's name has at most in a narrow table."""
+
+
+def write(probe: Probe, *, terminal: Terminal = PLAIN) -> str:
+    """The diagnosis as text that fits the terminal."""
+    out = StringIO()
+    console = Console(
+        file=out,
+        width=terminal.width,
+        force_terminal=terminal.colour,
+        no_color=not terminal.colour,
+        color_system="standard" if terminal.colour else None,
+        highlight=False,
+        legacy_windows=False,
+    )
+    console.print(_page(probe, terminal))
+    text = "\n".join(line.rstrip() for line in out.getvalue().split("\n"))
+    if not terminal.unicode:
+        for sign, instead in (*SIGNS.items(), ("±", "+-")):
+            text = text.replace(sign, instead)
+        text = text.encode("ascii", "backslashreplace").decode()
+    return text
+
+
+def _page(probe: Probe, terminal: Terminal) -> RenderableType:
+    sign, style = VERDICT[probe.report.verdict.value]
+    parts: list[RenderableType] = [
+        Text.assemble(
+            (f"{sign} {probe.report.verdict.value}", style),
+            " to expect   ",
+            (plain(probe.name), "bold"),
+            (f"   {count(len(probe.layers), 'layer')}, untrained", "dim"),
+        )
+    ]
+    width = min(terminal.width, WIDEST)
+    said = [*(f"{f.code} {f.rule}: {f.message}" for f in probe.report.findings), reach_in_words(probe)]
+    parts += [_paragraph(plain(line), width) for line in said if line]
+    if probe.decades is not None:
+        parts.append(_decades(probe, width))
+    parts += ["", _table(probe, terminal), ""]
+    parts += [_paragraph(line, width, "dim") for line in _remarks(probe)]
+    return Group(*parts)
+
+
+def reach_in_words(probe: Probe) -> str:
+    """How the gradient changes in a layer, and how deep such a net may be."""
+    reach = probe.reach
+    if reach is None:
+        return ""
+    change = "stays level"
+    if abs(reach.gain - 1.0) >= 0.005:
+        change = f"{'falls' if reach.gain < 1.0 else 'grows'} to {number(reach.gain)} of itself per layer"
+    text = f"At this initialisation the gradient {change} on its way back: "
+    low, high = number(vanishing_gradients.RATIO.value), number(exploding_gradients.RATIO.value)
+    within = f"within {low} to {high} times that at the last hidden layer"
+    if math.isinf(reach.layers):
+        return f"{text}{within} at any depth."
+    return f"{text}{within} up to about {count(int(reach.layers), 'layer')}; this net has {reach.have:,}."
+
+
+def _paragraph(text: str, width: int, style: str = "") -> RenderableType:
+    body = Table.grid()
+    body.add_column(max_width=width - 2)
+    body.add_row(Text(text, style=style))
+    return Padding(body, (0, 0, 0, 2))
+
+
+def _decades(probe: Probe, width: int) -> RenderableType:
+    """Each kind's share of the whole, in powers of ten."""
+    decades = probe.decades or {}
+    whole = sum(decades.values())
+    told = [f"{WORDS[kind]} {value:+.2f}" for kind, value in decades.items() if abs(value) >= 0.005]
+    text = f"decades from the last layer to the first: {whole:+.2f}" + (f" = {', '.join(told)}" if told else "")
+    parts = [_paragraph(text, width)]
+    if probe.cause:
+        parts.append(_paragraph(f"cause: {probe.cause}", width))
+    return Group(*parts)
+
+
+def _table(probe: Probe, terminal: Terminal) -> RenderableType:
+    wide, predicted = terminal.width >= WIDE, any(layer.predicted for layer in probe.layers)
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
+    table.add_column("layer", no_wrap=True)
+    heads = ["signal", "gain", "ratio"]
+    if predicted:
+        heads = ["signal", "theory", "gain", "theory", *(["allowed"] if wide else []), "ratio", "theory"]
+        heads += ["allowed"] if wide else []
+    for head in heads:
+        table.add_column(head, justify="right", no_wrap=True)
+    if predicted:
+        table.add_column("", no_wrap=True)
+    for layer in probe.layers:
+        name = Text(plain(layer.name, None if wide else NAMES))
+        if not predicted:
+            table.add_row(name, _number(layer.rms), _number(layer.gain), _number(layer.ratio))
+            continue
+        style = "bold yellow" if layer.agrees is False else ""
+        table.add_row(name, *_columns(layer, wide), "departs" if layer.agrees is False else "", style=style)
+    return Padding(table, (0, 0, 0, 2))
+
+
+def _columns(layer: LayerProbe, wide: bool) -> list[str]:
+    p = layer.predicted
+    if p is None:
+        unknown = [""] * (1 + wide)
+        return [_number(layer.rms), "", _number(layer.gain), *unknown, _number(layer.ratio), *unknown]
+    columns = [_number(layer.rms), _number(p.rms), _number(layer.gain), _number(p.gain)]
+    if wide:
+        columns.append(_interval(p.gain_interval))
+    columns += [_number(layer.ratio), _number(p.ratio)]
+    if wide:
+        columns.append(_interval(p.ratio_interval))
+    return columns
+
+
+def _interval(interval: tuple[float, float] | None) -> str:
+    return f"{number(interval[0], 2)} - {number(interval[1], 2)}" if interval else ""
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else number(value)
+
+
+def _remarks(probe: Probe) -> list[str]:
+    lines = ["gain: the gradient's norm from a layer's output to the one before; ratio: against the last layer"]
+    if probe.theory is not None:
+        lines.append(f"theory: no prediction for this net: {plain(probe.theory)}")
+    elif probe.departures:
+        named = ", ".join(plain(name) for name in probe.departures[:3]) + (", ..." if len(probe.departures) > 3 else "")
+        lines.append(
+            f"theory: {len(probe.departures)} of {count(len(probe.layers), 'layer')} depart from the prediction by more than "
+            f"chance allows at this width ({named}); weights that are not freshly drawn, or an input far from Gaussian, do that"
+        )
+    elif any(isinstance(layer.predicted, Predicted) for layer in probe.layers):
+        lines.append("theory: every layer is where it is predicted, as near as chance allows at this width")
+    return [*lines, *(f"note: {plain(note)}" for note in probe.notes)]
