@@ -71,7 +71,8 @@ def reach_in_words(probe: Probe) -> str:
         return ""
     change = "stays level"
     if abs(reach.gain - 1.0) >= 0.005:
-        change = f"{'falls' if reach.gain < 1.0 else 'grows'} to {number(reach.gain)} of itself per layer"
+        gain = number(reach.gain)
+        change = f"falls to {gain} of itself per layer" if reach.gain < 1.0 else f"grows {gain} times per layer"
     text = f"At this initialisation the gradient {change} on its way back: "
     low, high = number(vanishing_gradients.RATIO.value), number(exploding_gradients.RATIO.value)
     within = f"within {low} to {high} times that at the last hidden layer"
