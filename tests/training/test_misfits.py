@@ -11,9 +11,10 @@ import pytest
 from gradscope.errors import ConfigError
 from gradscope.record.run import Run
 from gradscope.training.build import build
-from gradscope.training.config import DATASETS, Config, load_config
+from gradscope.training.config import ARCHITECTURES, DATASETS, Config, load_config
 from gradscope.training.loop import train
 from gradscope.training.options import DataOptions
+from gradscope.training.trainer import Trainer
 
 
 def problem(folder: Path, text: str) -> str:
@@ -81,3 +82,54 @@ def test_a_run_on_every_data_set_records_an_accuracy_only_of_classes(name: str) 
         assert (value != value) if regression else 0 <= value <= 1
     assert run.grid("steps", "loss").values[-1, 0] > 0
     assert run.grid("steps", "validation_loss").values[-1, 0] > 0
+
+
+TINY: dict[str, dict[str, Any]] = {
+    "cnn": {"depth": 3, "width": 2},
+    "highway": {"depth": 3, "width": 4},
+    "logistic": {},
+    "mlp": {"depth": 2, "width": 4},
+    "resnet": {"depth": 8, "width": 2},
+    "rnn": {"width": 4},
+    "transformer": {"layers": 1, "width": 4, "heads": 2, "feedforward": 4},
+}
+READS = {"cnn": "image", "resnet": "image", "rnn": "sequence", "transformer": "sequence"}
+"""What an architecture is made for; the others take any row as a vector."""
+GIVES: dict[tuple[str, str | None], str] = {
+    ("adding", None): "sequence",
+    ("breast-cancer", None): "vector",
+    ("diabetes", None): "vector",
+    ("digits", "flat"): "vector",
+    ("digits", "image"): "image",
+    ("digits", "pixels"): "sequence",
+    ("digits", "rows"): "sequence",
+    ("recall", None): "sequence",
+    ("spirals", None): "vector",
+    ("teacher", None): "vector",
+    ("wine", None): "vector",
+}
+
+
+def test_every_architecture_and_data_set_is_in_the_tables() -> None:
+    assert set(TINY) == set(ARCHITECTURES.built_in)
+    assert {name for name, _ in GIVES} == set(DATASETS.built_in)
+
+
+@pytest.mark.parametrize("data", GIVES, ids=str)
+@pytest.mark.parametrize("kind", TINY)
+def test_every_architecture_trains_on_the_data_it_can_read_under_every_loss_and_refuses_others(
+    kind: str, data: tuple[str, str | None]
+) -> None:
+    name, layout = data
+    given: dict[str, Any] = {"model": {"kind": kind, **TINY[kind]}, "data": {"name": name, "batch_size": 8}, "device": "cpu"}
+    if layout:
+        given["data"]["layout"] = layout
+    fits = READS.get(kind) in (None, GIVES[data])
+    regression = DATASETS[name].Options().regression
+    for loss in ("cross_entropy", "mse", "bce"):
+        if fits and (loss == "mse" or not regression):
+            trainer = Trainer(build(Config.model_validate({**given, "loss": loss})))
+            assert trainer.step(0)[0].isfinite()
+        else:
+            with pytest.raises(ValueError, match="reads" if not fits else "has numbers to predict"):
+                Config.model_validate({**given, "loss": loss})
