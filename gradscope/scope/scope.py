@@ -30,7 +30,7 @@ METRICS = ("accuracy", "validation_loss", "validation_accuracy")
 """What ``Scope.step`` takes besides the loss: columns of the table ``steps``."""
 
 
-class Stop(Exception):
+class Stop(Exception):  # noqa: N818  it is no error but the end of a loop, as StopIteration is
     """Raised by ``Scope.step`` when a finding that ``stop_on`` names appears; leaving the ``with`` block swallows it."""
 
 
