@@ -1,24 +1,17 @@
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
 
 from gradscope.errors import ConfigError
 from gradscope.training.config import DATASETS
-from gradscope.training.data import Data, split
+from gradscope.training.data import split
 from gradscope.training.options import DataOptions
+from tests.training.datasets.loading import load
 
 AS_DRAWN = {"adding", "recall"}
 """Numbers from 0 to 1 with marks, and one-hot symbols: standardising would only blur what they mean."""
 CLASSES = sorted(name for name in DATASETS.built_in if not DATASETS[name].Options().regression)
-
-
-def load(name: str, seed: int = 0, **options: Any) -> Data:
-    module = DATASETS[name]
-    data: Data = module.load(module.Options.model_validate({"name": name, **options}), seed)
-    return data
 
 
 @pytest.mark.parametrize("name", sorted(DATASETS.built_in))

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from gradscope.training.architectures import rnn
 from gradscope.training.build import build
+from gradscope.training.options import Init
 from gradscope.training.trainer import Trainer
 from tests.training.architectures.stations import small, watched
 
@@ -89,7 +90,7 @@ def test_the_forget_bias_is_on_the_gate_that_keeps_the_state(cell: str, gate: in
 
 def test_input_weights_are_drawn_gate_by_gate() -> None:
     torch.manual_seed(0)
-    model = rnn.build(rnn.Options(cell="lstm", width=200, init=rnn.Init(scheme="xavier_normal")), (4, 300), 2)
+    model = rnn.build(rnn.Options(cell="lstm", width=200, init=Init(scheme="xavier_normal")), (4, 300), 2)
     for gate in model.rnn.weight_ih_l0.split(200):  # type: ignore[operator, union-attr]
         assert gate.std().item() == pytest.approx((2 / 500) ** 0.5, rel=0.02)
 
