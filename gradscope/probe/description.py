@@ -61,6 +61,9 @@ def describe(calls: Calls, attribution: Attribution) -> tuple[Described, ...]:
         if name in attribution.blocks:
             log = float(attribution.inside[-1, at, KINDS.index("other")])
             scales[name] = 0.0 if math.isnan(log) else 10.0**log
+    holding = {c.name for c in _flat(calls.top) if c.inside}
+    if followed := [name for name in scales if name not in holding]:
+        raise NoTheoryError(f"the residual block that ends in {followed[0]} puts it after the sum")
     found = tuple(_layers(calls.top, scales))
     if not any(isinstance(d.layer, theory.Linear) for d in found):
         raise NoTheoryError("no linear layer was called")

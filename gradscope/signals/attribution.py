@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -190,11 +190,24 @@ def _chain(source: _Place, operations: Sequence[_Place], end: _Place, whole: Flo
             return _Link(_parts(whole, {"weight": own, "activation": whole - own}), *_no_block(whole))
     gap = _gap(source.backward, operations)
     if gap is not None:
-        return _unexplained(whole, gap)
+        return _sum_before(source, operations[:-1], end, whole) or _unexplained(whole, gap)
     parts = _gains(source.backward, operations)
     if operations[-1] is not end:
         parts["other"] = parts.get("other", 0.0) + _log_ratio(operations[-1].backward, end.backward)
     return _Link(_parts(whole, parts), *_no_block(whole))
+
+
+def _sum_before(source: _Place, branch: Sequence[_Place], end: _Place, whole: Floats) -> _Link | None:
+    """A block whose sum another operation follows, end(x + F(x)), as in the residual nets of He et al. 2016."""
+    if not branch or np.isnan(end.before).all() or not _same(branch[-1].backward, end.before):
+        return None
+    added = replace(end, backward=end.before)
+    block = _residual(source, branch, added, _log_ratio(source.backward, added.backward))
+    if block.why:
+        return None
+    own = {"skip": _log_ratio(source.backward, end.before)}
+    own[end.kind] = own.get(end.kind, 0.0) + _log_ratio(end.before, end.backward)
+    return replace(block, decades=_parts(whole, own))
 
 
 def _residual(source: _Place, operations: Sequence[_Place], end: _Place, whole: Floats) -> _Link:

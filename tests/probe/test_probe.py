@@ -236,6 +236,24 @@ def test_residual_blocks_are_described_with_their_branch_scale(norm: str) -> Non
     assert found.departures == ()
 
 
+class Followed(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.branch, self.after = nn.Linear(20, 20), nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.after(x + self.branch(x))
+        return out
+
+
+def test_an_activation_after_a_blocks_sum_is_attributed_but_not_predicted() -> None:
+    model = nn.Sequential(nn.Linear(20, 20), Followed(), Followed(), nn.Linear(20, 3))
+    found = gradscope.probe(model, rows(8, 20), F.cross_entropy)
+    assert found.attribution.unexplained == ()
+    assert found.theory == "the residual block that ends in 1.after puts it after the sum"
+    assert found.layers[0].predicted is None
+
+
 def test_what_it_gives_is_json_without_numbers_that_json_lacks() -> None:
     model = mlp(depth=4, width=8)
     with torch.no_grad():

@@ -123,6 +123,37 @@ def test_a_branch_that_starts_at_zero_leaves_the_identity() -> None:
     assert np.allclose(found.decades[0, :8], 0.0, atol=EXACT)
 
 
+class Block(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.branch = nn.Sequential(nn.Linear(9, 9), nn.Tanh(), nn.Linear(9, 9))
+        self.after = nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.after(x + self.branch(x))
+        return out
+
+
+def test_an_activation_after_the_sum_stands_beside_the_block() -> None:
+    """Blocks as those of He et al. 2016, against the gradient of the branch alone."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 9), Block(), Block(), nn.Linear(9, 2)).double()
+    run = recorded(model, batch())
+    assert_sums(run)
+    found = attribution(run)
+    assert found.unexplained == ()
+    stem = model[0](batch())
+    sums = stem + model[1].branch(stem)
+    out = model[3](model[2](model[1].after(sums)))
+    at_stem, at_sum = torch.autograd.grad(out.square().sum(), (stem, sums))
+    h = stem.detach().requires_grad_()
+    (back,) = torch.autograd.grad(model[1].branch(h), h, at_sum)
+    assert abs(found.branch[0, 0] - (back.norm() / at_sum.norm()).item()) < 1e-9
+    assert abs(found.cosine[0, 0] - ((back * at_sum).sum() / (back.norm() * at_sum.norm())).item()) < 1e-9
+    assert abs(found.decades[0, 0, KINDS.index("skip")] - np.log10((at_stem.norm() / at_sum.norm()).item())) < EXACT
+    assert found.decades[0, 0, KINDS.index("activation")] < 0.0
+
+
 class Functional(nn.Module):
     """Activations called as functions, as most code has them."""
 
