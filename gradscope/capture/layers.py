@@ -229,7 +229,11 @@ class Layers:
             self.output.see(main, self.guard)
 
     def see_recurrent(self, name: str, module: nn.RNNBase, args: tuple[Any, ...], output: object) -> None:
-        if self._through_time and (replay := Replay.begin(name, module, args, output, self.guard)) is not None:
+        if not self._through_time:
+            return
+        if args and isinstance(args[0], nn.utils.rnn.PackedSequence):
+            self.notes.append(f"timesteps: {name} takes a packed sequence; its gradient through time is not recorded")
+        elif (replay := Replay.begin(name, module, args, output, self.guard)) is not None:
             self.replays.append(replay)
 
     # ---- finding out what there is
