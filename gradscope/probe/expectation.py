@@ -56,7 +56,7 @@ class Reach:
 
     ``layers`` counts the weight layers, head included, of the deepest such net whose gradient stays within the detector's
     thresholds: measured where this net leaves them, else carried on at the gain of its inner half; infinite where that is
-    level. ``have`` is the number that this net has.
+    level, or the whole change no more than chance. ``have`` is the number that this net has.
     """
 
     gain: float
@@ -84,6 +84,8 @@ def reach(run: Run) -> Reach | None:
     else:
         inner = logs[count // 4 : max(count - count // 4, count // 4 + 2)]
         onward = float(np.mean(np.diff(inner))) if len(inner) > 1 else slope
+        if abs(logs[-1]) <= floor[-1]:
+            onward = 0.0  # no more than chance gives at this width: no trend to carry on
         limit = low[-1] if onward < 0.0 else high[-1]
         left = max((float(limit) - float(logs[-1])) / onward, 0.0) if abs(onward) > LEVEL else math.inf
         layers = count + 1 + (math.floor(left) if math.isfinite(left) else math.inf)

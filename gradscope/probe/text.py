@@ -77,7 +77,7 @@ def reach_in_words(probe: Probe) -> str:
     low, high = number(vanishing_gradients.RATIO.value), number(exploding_gradients.RATIO.value)
     within = f"within {low} to {high} times that at the last hidden layer"
     if math.isinf(reach.layers):
-        return f"{text}{within} at any depth."
+        return f"{text}{within}, with no trend beyond what chance gives at this width."
     return f"{text}{within} up to about {count(int(reach.layers), 'layer')}; this net has {reach.have:,}."
 
 

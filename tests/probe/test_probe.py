@@ -125,6 +125,14 @@ def test_the_reach_is_where_the_ratio_leaves_the_threshold(depth: int) -> None:
     assert found.report.verdict is (Verdict.PATHOLOGICAL if depth > 8 else Verdict.HEALTHY)
 
 
+def test_what_chance_gives_is_no_trend() -> None:
+    """A He net of width 64 strays by less than exp(1.5 sqrt(5 * 18 / 64)) = 5.9 over 20 layers."""
+    found = gradscope.probe(mlp(depth=20, width=64, activation="relu"), rows(32, 20), F.cross_entropy)
+    assert found.reach is not None
+    assert math.isinf(found.reach.layers)
+    assert found.to_dict()["reach"]["layers"] is None
+
+
 def state(model: nn.Module) -> list[Any]:
     gradients = [p.grad for p in model.parameters()]
     return [
