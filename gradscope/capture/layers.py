@@ -232,7 +232,7 @@ class Layers:
         if not self._through_time:
             return
         if args and isinstance(args[0], nn.utils.rnn.PackedSequence):
-            self.notes.append(f"timesteps: {name} takes a packed sequence; its gradient through time is not recorded")
+            self.notes[f"timesteps: {name} takes a packed sequence; its gradient through time is not recorded"] = None
         elif (replay := Replay.begin(name, module, args, output, self.guard)) is not None:
             self.replays.append(replay)
 

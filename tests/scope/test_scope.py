@@ -1,0 +1,269 @@
+"""A training under watch is the same training, and everything that watching put into it is gone afterwards."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import pickle
+import weakref
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import gradscope
+from gradscope.capture.cadence import Adaptive
+from gradscope.errors import RecordingWarning, UsageError
+from gradscope.record.finding import Finding
+from gradscope.record.manifest import Status
+from gradscope.record.schema import STEPS
+from gradscope.scope import METRICS
+
+
+def mlp() -> nn.Module:
+    return nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Dropout(0.3), nn.Linear(16, 16), nn.Sigmoid(), nn.Linear(16, 4))
+
+
+def cnn() -> nn.Module:
+    parts = [nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(inplace=True), nn.Conv2d(8, 8, 3, padding=1), nn.ReLU()]
+    return nn.Sequential(nn.Unflatten(1, (1, 2, 3)), *parts, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4))
+
+
+class Former(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(6, 2, 12, dropout=0.1, batch_first=True, norm_first=True)
+        self.body, self.head = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False), nn.Linear(6, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(x[:, None].repeat(1, 3, 1)).mean(1))
+
+
+class Recurrent(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn, self.head = nn.LSTM(1, 8, batch_first=True), nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.rnn(x[..., None])[0][:, -1])
+
+
+def train(build: Any, steps: int, watched: bool, **options: Any) -> tuple[list[float], list[Tensor], nn.Module]:
+    torch.manual_seed(0)
+    model = build()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    x, y = torch.randn(12, 6), torch.randint(0, 4, (12,))
+    losses: list[float] = []
+
+    def loop(scope: gradscope.Scope | None) -> None:
+        for _ in range(steps):
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(x), y)
+            loss.backward()
+            optimizer.step()
+            if scope is not None:
+                scope.step(loss)
+            losses.append(loss.item())
+
+    if watched:
+        with gradscope.watch(model, optimizer, **options) as scope:
+            loop(scope)
+    else:
+        loop(None)
+    return losses, [p.detach().clone() for p in model.parameters()], model
+
+
+@pytest.mark.parametrize("build", [mlp, cnn, Former, Recurrent])
+@pytest.mark.parametrize("every", [None, 1, 3])
+def test_losses_weights_and_random_numbers_are_those_of_the_unwatched_training(build: Any, every: int | None) -> None:
+    losses, weights, _ = train(build, 8, watched=False)
+    after = torch.rand(3)
+    seen_losses, seen_weights, _ = train(build, 8, watched=True, every=every)
+    assert losses == seen_losses
+    assert all(torch.equal(a, b) for a, b in zip(weights, seen_weights, strict=True))
+    assert torch.equal(after, torch.rand(3))
+
+
+@pytest.mark.parametrize("build", [mlp, cnn, Former, Recurrent])
+def test_no_hook_is_left_and_the_model_pickles_and_copies(build: Any) -> None:
+    _, _, model = train(build, 3, watched=True, every=1)
+    for module in model.modules():
+        assert not module._forward_hooks
+        assert not module._forward_pre_hooks
+        assert not module._backward_hooks
+    for p in model.parameters():
+        assert not p._post_accumulate_grad_hooks
+    pickle.loads(pickle.dumps(model))
+    copy.deepcopy(model)
+
+
+def test_between_the_samples_no_module_has_a_hook() -> None:
+    model = mlp()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    x = torch.randn(4, 6)
+    with gradscope.watch(model, optimizer, every={"gradients": 1, "layers": 2}) as scope:
+        for step in range(4):
+            hooked = any(m._forward_hooks for m in model.modules())
+            assert hooked == (step % 2 == 0)
+            loss = model(x).square().mean()
+            loss.backward()
+            optimizer.step()
+            scope.step(loss)
+
+
+def test_nothing_on_the_hot_path_waits_for_the_device() -> None:
+    """On the meta device whatever asks for a value raises; several steps of everything must not."""
+    model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 200), nn.Tanh(), nn.Linear(200, 4)).to("meta")
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    scope = gradscope.watch(model, optimizer, every=1)
+    recorder = scope.recorder
+    flushed: list[int] = []
+    recorder.flush = lambda: flushed.append(1)  # type: ignore[method-assign]  # the flush alone may wait
+    with scope:
+        for _ in range(5):
+            optimizer.zero_grad()
+            loss = model(torch.empty(4, 8, device="meta")).square().mean()
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            scope.step(loss)
+        assert not recorder._broken
+        assert recorder.buffer.size > 0
+    with pytest.raises((NotImplementedError, RuntimeError)):
+        loss.item()
+
+
+def test_an_error_of_ours_does_not_end_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    from gradscope.capture.parameters import Parameters
+
+    def broken(self: Parameters, **_: Any) -> None:
+        raise RuntimeError("made to fail")
+
+    monkeypatch.setattr(Parameters, "measure", broken)
+    with pytest.warns(RecordingWarning, match="made to fail"):
+        losses, _, model = train(mlp, 4, watched=True, every=1)
+    assert len(losses) == 4
+    assert not any(m._forward_hooks for m in model.modules())
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(ValueError("theirs"), Status.FAILED), (KeyboardInterrupt(), Status.INTERRUPTED)]
+)
+def test_an_error_of_theirs_passes_and_is_the_status(error: BaseException, status: Status) -> None:
+    model = mlp()
+    scope = gradscope.watch(model)
+    with pytest.raises(type(error)), scope:
+        raise error
+    assert scope.run.status is status
+
+
+def test_tensors_of_a_step_die_with_it() -> None:
+    model = mlp()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    outputs: list[weakref.ref[Tensor]] = []
+    with gradscope.watch(model, optimizer, every=1) as scope:
+        for _ in range(3):
+            out = model(torch.randn(4, 6))
+            outputs.append(weakref.ref(out))
+            loss = out.square().mean()
+            loss.backward()
+            optimizer.step()
+            scope.step(loss)
+            del out, loss
+            gc.collect()
+            assert outputs[-1]() is None
+
+
+def test_the_metrics_of_a_step_are_columns_of_its_table() -> None:
+    assert set(METRICS) <= set(STEPS.column_names)
+    model = nn.Linear(2, 2)
+    with gradscope.watch(model) as scope:
+        loss = model(torch.ones(1, 2)).sum()
+        loss.backward()
+        scope.step(loss, accuracy=torch.tensor(0.5), validation_loss=2.0, validation_accuracy=None)
+    run = scope.run
+    assert run.grid("steps", "accuracy").values[0, 0] == 0.5
+    assert run.grid("steps", "validation_loss").values[0, 0] == 2.0
+    assert run.grid("steps", "validation_accuracy").empty
+
+
+def test_misuse_is_told() -> None:
+    model = nn.Linear(2, 2)
+    with pytest.raises(UsageError, match="Module"):
+        gradscope.watch("model")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="every"):
+        gradscope.watch(model, every=0)
+    with pytest.raises(UsageError, match="layrs"):
+        gradscope.watch(model, every={"layrs": 1})
+    scope = gradscope.watch(model)
+    with pytest.raises(UsageError, match="with"):
+        scope.step(1.0)
+    with scope:
+        with pytest.raises(UsageError, match="one element"):
+            scope.step(torch.ones(3))
+        with pytest.raises(UsageError, match="perplexity"):
+            scope.step(1.0, perplexity=2.0)
+
+
+def test_a_finding_is_told_once_and_can_end_the_training() -> None:
+    def steps(**options: Any) -> tuple[int, gradscope.Scope]:
+        torch.manual_seed(0)
+        model = nn.Linear(4, 1)
+        optimizer = torch.optim.SGD(model.parameters(), lr=1e6)
+        taken = 0
+        with gradscope.watch(model, optimizer, **options) as scope:
+            for _ in range(60):
+                optimizer.zero_grad()
+                loss = model(torch.ones(8, 4)).square().mean()
+                loss.backward()
+                optimizer.step()
+                taken += 1
+                scope.step(loss)
+        return taken, scope
+
+    told: list[Finding] = []
+    taken, _ = steps(on_finding=told.append)
+    assert taken == 60
+    assert [f.code for f in told].count("GS103") == 1
+    taken, scope = steps(stop_on="non-finite")
+    assert taken < 60
+    assert scope.run.status is Status.STOPPED
+    assert "GS103" in (scope.run.manifest.reason or "")
+
+
+def test_a_run_in_a_folder_is_the_live_one(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = mlp()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with gradscope.watch(model, optimizer, out=tmp_path / "run", every=1) as scope:
+        for _ in range(5):
+            optimizer.zero_grad()
+            loss = model(torch.randn(4, 6)).square().mean()
+            loss.backward()
+            optimizer.step()
+            scope.step(loss)
+    assert gradscope.load_run(tmp_path / "run") == scope.run
+    assert gradscope.check(gradscope.load_run(tmp_path / "run")).findings == scope.check().findings
+
+
+def test_the_budget_decides_how_often_is_read() -> None:
+    """Simulated: a step of 10 ms, 5 ms to read everything, 0.2 ms for the norms."""
+    cadence = Adaptive(0.02)
+    counted = {"full": 0, "gradients": 0}
+    spent = 0.0
+    for step in range(4000):
+        plan = cadence.plan(step)
+        cost = 0.0 if not plan else 0.0002 if plan == {"gradients"} else 0.005
+        counted["gradients" if cost == 0.0002 else "full"] += bool(plan)
+        spent += cost
+        cadence.account(plan, cost, 0.010 + cost)
+        assert plan or step not in Adaptive.ALWAYS
+    budget = 0.02 * 4000 * 0.010
+    assert spent <= cadence.ALLOWANCE + budget + 0.01
+    assert spent >= 0.8 * budget
+    assert counted["gradients"] > counted["full"]
+    assert np.isclose(sum(cadence.spent.values()), spent)
