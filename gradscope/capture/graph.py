@@ -105,11 +105,18 @@ def tensors_in(value: object) -> list[torch.Tensor]:
 
 
 def input_edge(node: Node, inputs: Sequence[torch.Tensor]) -> int | None:
-    """Index among a node's producers of the module's own input, where the module is that one node; else None."""
-    for tensor in inputs:
-        if tensor.grad_fn is None:
-            continue
-        for i, (producer, number) in enumerate(node.next_functions):
-            if producer is tensor.grad_fn and number == tensor.output_nr:
-                return i
-    return None
+    """Index among a node's producers of the module's own input, where the module is that one node; else None.
+
+    It is where all that the node takes besides are leaves or what was made of leaves alone (a transposed weight): another
+    way from the input to the node, as in x / (1 + |x|), would have a gradient of its own.
+    """
+    ways = [(t.grad_fn, t.output_nr) for t in inputs if t.grad_fn is not None]
+    found = [i for i, way in enumerate(node.next_functions) if way in ways]
+    if len(found) != 1:
+        return None
+    others = [p for i, (p, _) in enumerate(node.next_functions) if i != found[0] and p is not None]
+    return found[0] if all(_of_leaves(p) for p in others) else None
+
+
+def _of_leaves(node: Node) -> bool:
+    return hasattr(node, "variable") or all(p is None or hasattr(p, "variable") for p, _ in node.next_functions)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime
 import secrets
 import sys
+from collections.abc import Callable
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,11 +17,14 @@ from gradscope.cli.check import Format
 from gradscope.cli.folders import RUNS_DIR, RunsDir
 from gradscope.cli.gate import FailOn, FailOnOption, gate, judged
 from gradscope.cli.terminal import INTERRUPTED, deliver, next_command, note, warn
+from gradscope.errors import UsageError
 from gradscope.render import FORMATS
 
 if TYPE_CHECKING:
+    from gradscope.record.run import Run
     from gradscope.render.live import LiveView
     from gradscope.training.build import Setup
+    from gradscope.training.config import Config
     from gradscope.training.loop import Progress, Watcher
 
 
@@ -31,7 +36,7 @@ class Device(StrEnum):
 
 
 def run(
-    config: Annotated[Path, typer.Argument(help="A YAML file; gradscope schema says what may stand in it.")],
+    config: Annotated[Path | None, typer.Argument(help="A YAML file; gradscope schema says what may stand in it.")] = None,
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Values in place of the file's: model.depth=50.")
     ] = None,
@@ -41,6 +46,10 @@ def run(
         typer.Option(
             "--out", metavar="DIR", help="The run folder itself, new or empty; left out, a new one in the runs folder."
         ),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option("--resume", metavar="RUN", help="Go on with an interrupted run from its last checkpoint; no config then."),
     ] = None,
     device: Annotated[
         Device | None,
@@ -55,32 +64,55 @@ def run(
 
     The config may be changed for this run: model.depth=50 after the file, or --set model.depth=50.
     """
-    from gradscope.training.config import load_config
-
     chosen = [*(overrides or ()), *(set_ or ()), *([f"device={device.value}"] if device else ())]
-    loaded = load_config(config, chosen)
+    if resume is not None and (config is not None or chosen or out is not None):
+        raise UsageError("--resume goes on with a run as it was", hint="leave out the config, overrides, --device and --out")
+    if resume is None and config is None:
+        raise UsageError("what to run is missing", hint="gradscope run CONFIG, or gradscope run --resume RUN")
     writer = FORMATS.load(format)
+    loaded, folder, training = _going_on(resume) if config is None else _starting(config, chosen, out, runs_dir)
 
     from gradscope.record.manifest import Status
     from gradscope.render.live import LiveView
     from gradscope.render.terminal import Terminal
-    from gradscope.training.loop import train
 
-    folder = out or runs_dir / _folder_name(loaded.name)
     if quiet:
-        recorded = train(loaded, folder)
+        recorded = training()
     else:
         with LiveView(loaded.name, loaded.training.steps, sys.stderr) as view:
-            recorded = train(loaded, folder, on_setup=lambda setup: note(described(setup)), progress=shown_in(view))
+            recorded = training(on_setup=lambda setup: note(described(setup)), progress=shown_in(view))
     report = judged(recorded)
     deliver(writer.write(report, recorded, terminal=Terminal.of(sys.stdout)), None)
     if not quiet:
         note(f"run folder: {folder}")
         next_command("plot", folder)
     if recorded.status is Status.INTERRUPTED:
-        warn(f"interrupted after {report.steps:,} of {loaded.training.steps:,} steps")
+        warn(f"interrupted after {report.steps:,} of {loaded.training.steps:,} steps; gradscope run --resume {folder}")
         raise typer.Exit(INTERRUPTED)
     gate(report, fail_on)
+
+
+Training = Callable[..., "Run"]
+
+
+def _starting(config: Path, chosen: list[str], out: Path | None, runs_dir: Path) -> tuple[Config, Path, Training]:
+    """A config read, the new run folder, and the training of the one in the other."""
+    from gradscope.training.config import load_config
+
+    loaded = load_config(config, chosen)
+
+    from gradscope.training.loop import train
+
+    folder = out or runs_dir / _folder_name(loaded.name)
+    return loaded, folder, partial(train, loaded, folder)
+
+
+def _going_on(path: Path | None) -> tuple[Config, Path, Training]:
+    """The same for a run that was interrupted."""
+    from gradscope.training.resume import config_of, resume
+
+    assert path is not None
+    return config_of(path), path, partial(resume, path)
 
 
 def shown_in(view: LiveView) -> Watcher:

@@ -104,6 +104,16 @@ def test_the_input_gradient_is_what_the_module_alone_sends_back() -> None:
     assert not grid.present[:, grid.entities.index(("0", 0))].any()  # the input needs no gradient
 
 
+def test_a_module_of_several_nodes_has_no_input_gradient_rather_than_a_part_of_it() -> None:
+    def build() -> nn.Module:
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Linear(6, 16), nn.Softsign(), nn.Linear(16, 4))
+
+    grid = watched(build(), plain_loss).grid("layers", "input_backward_norm")
+    assert not grid.present[:, grid.entities.index(("1", 0))].any()
+    assert grid.present[:, grid.entities.index(("2", 0))].all()
+
+
 def convolutional() -> nn.Module:
     torch.manual_seed(0)
     parts = [nn.Conv2d(2, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(inplace=True), nn.Conv2d(6, 6, 3), nn.ReLU(inplace=True)]
