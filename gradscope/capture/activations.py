@@ -6,7 +6,8 @@ on a grid over [-30, 30] and compared with its supremum on [-3, 3], where pre-ac
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -40,9 +41,9 @@ class Activation:
         return ((inputs < self.low) | (inputs > self.high)).flatten(1).to(wide).mean(1)
 
     def alive(self, inputs: Tensor) -> Tensor:
-        """Per unit, whether any row passes a gradient: (..., rows, units) -> (..., units) bool."""
-        alive = inputs.amax(-2) > self.alive_low
-        return alive if self.alive_high == float("inf") else alive & (inputs.amin(-2) < self.alive_high)
+        """Per unit, whether any row passes a gradient: (..., rows, units) -> (..., units) bool. One with a NaN is not dead."""
+        blocked = inputs.amax(-2) <= self.alive_low
+        return ~blocked if self.alive_high == float("inf") else ~(blocked | (inputs.amin(-2) >= self.alive_high))
 
 
 def examine(module: nn.Module) -> Activation | None:
@@ -55,42 +56,61 @@ def examine(module: nn.Module) -> Activation | None:
     try:
         module.training = False  # a randomised ReLU is judged by its mean slope; set past train(), which users override
         with torch.random.fork_rng(devices=[]), torch.enable_grad():
-            grid = (torch.arange(-3000, 3001, dtype=torch.float64)[None] * (REACH / 3000)).requires_grad_()
-            output = module(grid.clone())
-            if not isinstance(output, Tensor) or output.shape != grid.shape:
-                return None
-            (slope,) = torch.autograd.grad(output.sum(), grid)
-            shifted = module(grid.detach()[:, ::3].clone())
-            elementwise = torch.equal(shifted, output.detach()[:, ::3])
+            return classify(_Slope(module), overwrites=bool(getattr(module, "inplace", False)))
     except Exception:  # a module that cannot take the grid is no activation: whatever it raises says so
         return None
     finally:
         module.training = mode
-    found = classify(grid.detach()[0], slope[0].abs()) if elementwise else None
-    return replace(found, overwrites=bool(getattr(module, "inplace", False))) if found else None
 
 
-def classify(grid: Tensor, slope: Tensor) -> Activation | None:
-    """From slopes on a grid; None where it is the same everywhere (a linear map) or has no bound (a root, a logarithm)."""
-    inner = slope[(grid >= -3) & (grid <= 3)]
-    top = float(inner.max())
-    if not slope.isfinite().all() or top <= 0 or float(slope.max() - slope.min()) < 1e-6 * top:
+class _Slope:
+    """The absolute slope of a module at inputs (n,)."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+
+    def __call__(self, at: Tensor) -> Tensor:
+        inputs = at[None].clone().requires_grad_()
+        output = self.module(inputs.clone())
+        if not isinstance(output, Tensor) or output.shape != inputs.shape:
+            raise ValueError("not a map of entries")
+        if not torch.equal(self.module(at[None, ::3].clone()), output.detach()[:, ::3]):
+            raise ValueError("mixes its entries")
+        (slope,) = torch.autograd.grad(output.sum(), inputs)
+        return slope[0].abs()
+
+
+def classify(slope: Callable[[Tensor], Tensor], *, overwrites: bool = False) -> Activation | None:
+    """From the slope as a function; None where it is the same everywhere (a linear map) or has no bound (a root)."""
+    grid = torch.arange(-3000, 3001, dtype=torch.float64) * (REACH / 3000)
+    found = slope(grid)
+    top = float(found[(grid >= -3) & (grid <= 3)].max())
+    if not found.isfinite().all() or top <= 0 or float(found.max() - found.min()) < 1e-6 * top:
         return None
-    low, high = _span(grid, slope >= FLAT * top)
-    alive_low, alive_high = _span(grid, slope >= BLOCKED * top)
+    (low, high), (alive_low, alive_high) = (_span(slope, grid, found, share * top) for share in (FLAT, BLOCKED))
     inf = float("inf")
     kind = {(True, True): "two-sided", (True, False): "one-sided"}.get((low > -inf, high < inf), "other")
     if kind == "two-sided" and low >= 0:  # ReLU6: flat for every negative input, so a rectifier whose units die
         kind = "one-sided"
-    return Activation(kind, low, high, alive_low, alive_high)
+    return Activation(kind, low, high, alive_low, alive_high, overwrites)
 
 
-def _span(grid: Tensor, steep: Tensor) -> tuple[float, float]:
-    """The smallest interval outside which the slope is never steep; infinite at an end that is steep up to the edge."""
-    at = torch.nonzero(steep).flatten()
+def _span(slope: Callable[[Tensor], Tensor], grid: Tensor, found: Tensor, level: float) -> tuple[float, float]:
+    """The smallest interval outside which the slope stays under the level; infinite at an end that is steep up to the edge."""
+    at = torch.nonzero(found >= level).flatten()
     first, last = int(at[0]), int(at[-1])
-    inf = float("inf")
-    return (-inf if first == 0 else float(grid[first - 1]), inf if last == len(grid) - 1 else float(grid[last + 1]))
+    low = -float("inf") if first == 0 else _edge(slope, grid[first - 1], grid[first], level)
+    high = float("inf") if last == len(grid) - 1 else _edge(slope, grid[last + 1], grid[last], level)
+    return low, high
+
+
+def _edge(slope: Callable[[Tensor], Tensor], flat: Tensor, steep: Tensor, level: float) -> float:
+    """The last flat point before the slope reaches the level, to eight digits; exact where the slope jumps on the grid."""
+    for _ in range(3):
+        points = flat + (steep - flat) * torch.arange(101, dtype=torch.float64) / 100
+        first = max(1, int((slope(points) >= level).to(torch.uint8).argmax()))
+        flat, steep = points[first - 1], points[first]
+    return float(flat)
 
 
 FUNCTIONAL: dict[str, nn.Module] = {

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from gradscope.capture.activations import Activation
 from gradscope.capture.distributed import Processes
-from gradscope.capture.packing import SAFE, wide
+from gradscope.capture.packing import ROW, is_safe, long_norm, wide
 from gradscope.capture.units import LIMIT, by_unit, head
 from gradscope.record.grid import Bools, Floats
 
@@ -309,9 +309,8 @@ class Gather:
         }
         for name, direction in (("forward_norm", "forward"), ("backward_norm", "backward")):
             valid[name] = have[direction] & self._learn(columns[name], have[direction], direction)
-        safe = (columns["input_backward_norm"] >= SAFE[0]) & (columns["input_backward_norm"] <= SAFE[1])
         narrow = np.array([slot in self._narrow for slot in range(size)], bool)
-        valid["input_backward_norm"] = have["backward_in"] & (~narrow | safe | np.isnan(columns["input_backward_norm"]))
+        valid["input_backward_norm"] = have["backward_in"] & (~narrow | is_safe(columns["input_backward_norm"]))
         # where nothing at all came back, no unit can be told dead by its gradient
         told = np.array([slot in self._by_slope for slot in range(size)], bool)
         valid["dead_share"] = have["dead"] & (told | (sums["backward"] != 0))
@@ -323,7 +322,7 @@ class Gather:
     def _learn(self, norms: Floats, have: Bools, direction: str) -> Bools:
         """Which norms can be trusted; a large station is read in float32 once its values have shown that this serves."""
         memory = self.memory
-        safe = np.isnan(norms) | ((norms >= SAFE[0]) & (norms <= SAFE[1])) | ~have
+        safe = is_safe(norms) | ~have
         ok = np.ones(len(norms), bool)
         if direction == "forward":  # comes first; the backward norm may take it back
             memory.learnt.update(self.keys)
@@ -365,7 +364,9 @@ class Gather:
 
     def _read(self, group: list[Waiting]) -> None:
         first = group[0]
-        exact = first.columns == "output" or self.keys[first.slot] not in self.memory.trusted
+        exact = (
+            first.columns == "output" or first.tensor.dtype is torch.float64 or self.keys[first.slot] not in self.memory.trusted
+        )
         slots = [w.slot for w in group]
         tensors = [w.tensor for w in group]
         if first.activation is not None:
@@ -378,7 +379,11 @@ class Gather:
         # moments need float64; the norm of a gradient that float32 holds does not
         stacked = self.memory.stacked(tensors, wide(first.tensor.device) if exact else torch.float32)
         values = stacked.flatten(1)
-        squares = torch.linalg.vector_norm(values, dim=1).to(wide(values.device)).square()
+        if exact or values.shape[1] <= ROW or stacked.dim() < 3:
+            norms = torch.linalg.vector_norm(values, dim=1).to(wide(values.device))
+        else:  # float32 sums of squares stay right while they are short
+            norms = torch.linalg.vector_norm(torch.linalg.vector_norm(stacked.flatten(2), dim=2).to(wide(values.device)), dim=1)
+        squares = norms.square()
         if first.columns == "output":
             found = (("forward", squares), ("squares", squares), ("sums", values.sum(1)))
             self._results += [(self.turn, column, slots, value) for column, value in found]
@@ -396,11 +401,10 @@ class Gather:
 
     def _norm(self, tensor: Tensor, slot: int) -> Tensor:
         """Square of the L2 norm of a large tensor, 0-dim; the last one is remembered: it is often asked for twice."""
-        exact = self.keys[slot] not in self.memory.trusted
+        exact = tensor.dtype is torch.float64 or self.keys[slot] not in self.memory.trusted
         if self._last is not None and self._last[0] is tensor and self._last[1] == exact:
             return self._last[2]
-        dtype = wide(tensor.device) if exact else torch.float32
-        square: Tensor = torch.linalg.vector_norm(tensor, dtype=dtype).to(wide(tensor.device)).square()
+        square = long_norm(tensor, exact=exact).to(wide(tensor.device)).square()
         self._last = (tensor, exact, square)
         return square
 
@@ -438,4 +442,4 @@ def _units_last(stacked: Tensor, dim: int | None) -> Tensor:
 
 def _passing(units: Tensor) -> Tensor:
     """Per unit, whether any row's gradient is not exactly 0: (..., rows, units) -> (..., units)."""
-    return (units.amax(-2) > 0) | (units.amin(-2) < 0)
+    return (units.amax(-2) != 0) | (units.amin(-2) != 0)

@@ -20,28 +20,57 @@ from gradscope.record.grid import Bools, Floats
 
 SMALL = 8192
 """Elements up to which copying into the scratch is cheaper than reading in place (measured on CPUs; any value is right)."""
+ROW = 4096
+"""Entries whose squares are added up in float32 at the most."""
 SAMPLE = 4096
 """Elements of a large tensor that stand for it where the past is compared with the present (displacement, cosine)."""
-SAFE = (1e-15, 1e15)
+SAFE = (1e-9, 1e15)
 """A float32 norm inside this range is right to rounding: its squares lie inside float32's range for any tensor that fits
-into memory. Outside, float64 is used."""
+into memory. So is a total inside it, whatever of its parts was too small for float32. Outside, float64 is used."""
+
+
+def is_safe(norms: Floats) -> Bools:
+    """Which of the norms are right even if they were taken in float32; a NaN is one in any precision."""
+    seen = np.abs(norms)
+    return np.isnan(seen) | ((seen >= SAFE[0]) & (seen <= SAFE[1]))
 
 
 def local(tensor: Any) -> Tensor:
-    """What this process holds of a tensor: the shard of a ``DTensor``, the stored values of a sparse one."""
+    """What this process holds of a tensor, as real numbers: the shard of a ``DTensor``, the stored values of a sparse one."""
     if hasattr(tensor, "to_local"):
         tensor = tensor.to_local()
         if hasattr(tensor, "wait"):
             tensor = tensor.wait()
     if tensor.layout != torch.strided:
         tensor = tensor.coalesce().values()
-    whole: Tensor = tensor
+    whole: Tensor = torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
     return whole
 
 
 def wide(device: torch.device) -> torch.dtype:
     """The widest float that the device has: MPS knows no float64."""
     return torch.float32 if device.type == "mps" else torch.float64
+
+
+def long_norm(tensor: Tensor, *, exact: bool) -> Tensor:
+    """L2 norm of a large tensor, 0-dim; ``exact`` in float64 throughout.
+
+    A CPU adds up float32 squares one after the other, and is off by 1e-4 at four million; in rows of ``ROW`` entries, their
+    norms joined in float64, it is off by 1e-8 and no slower.
+    """
+    if exact or tensor.dtype is torch.float64:
+        norm: Tensor = torch.linalg.vector_norm(tensor, dtype=wide(tensor.device))
+    elif tensor.device.type != "cpu":
+        norm = torch.linalg.vector_norm(tensor, dtype=torch.float32)
+    elif not tensor.is_contiguous():
+        norm = torch.linalg.vector_norm(tensor, dtype=torch.float64)
+    else:
+        flat = tensor.reshape(-1)
+        rows = flat.numel() // ROW
+        norms = torch.linalg.vector_norm(flat[: rows * ROW].view(rows, ROW), dim=1, dtype=torch.float32)
+        rest = torch.linalg.vector_norm(flat[rows * ROW :], dtype=torch.float64)
+        norm = torch.hypot(torch.linalg.vector_norm(norms, dtype=torch.float64), rest)
+    return norm
 
 
 class Scratch:
@@ -131,9 +160,9 @@ class Packing:
         return self._gather(small, rest)
 
     def zeros(self, scratch: Scratch, tensors: Sequence[Tensor | None]) -> Tensor:
-        """Entries of each tensor that are exactly 0. |sign(x)| sums faster than a comparison."""
+        """Entries of each tensor that are exactly 0. A comparison whose result is a float is the one that sums fast."""
         rest = [t.numel() - torch.count_nonzero(t) for t in self._bigs(tensors)]
-        return self._gather([r.shape[1] - r.sign().abs_().nan_to_num_(nan=1.0).sum(1) for r in scratch.rows], rest)
+        return self._gather([r.shape[1] - torch.ne(r, 0, out=torch.empty_like(r)).sum(1) for r in scratch.rows], rest)
 
     def nonfinite(self, scratch: Scratch, tensors: Sequence[Tensor | None]) -> Tensor:
         """Entries of each tensor that are NaN or infinite: x - x is 0 for all others, and cheaper than isfinite."""
@@ -153,8 +182,7 @@ class Packing:
         careful = self.careful.setdefault(kind, set(self.big))
         learnt = self.learnt.setdefault(kind, set(self.big))
         for i in self.big:
-            seen = np.abs(norms[:, i])
-            safe = np.isnan(seen) | ((seen >= SAFE[0]) & (seen <= SAFE[1]))
+            safe = is_safe(norms[:, i])
             if i not in careful:
                 trusted[:, i] = safe
             if len(safe):
@@ -165,27 +193,34 @@ class Packing:
         """Reads by what was learnt from now on; nothing that was read before may still be on the device."""
         self.careful = {kind: set(at) for kind, at in self.learnt.items()}
 
+    def narrow(self, kind: str) -> bool:
+        """Whether any norm of this kind is taken in float32 now."""
+        return bool(self.big) and len(self.careful.get(kind, self.big)) < len(self.big)
+
     def sampled(self, i: int) -> int:
         """How many elements stand for a large tensor."""
         return -(-self.sizes[i] // self._stride(i))
 
+    def pieces(self, flat: Tensor) -> dict[int, Tensor]:
+        """What a scratch's ``flat`` holds of each tensor."""
+        order = [*self.small, *self.big]
+        sizes = [self.sizes[i] for i in self.small] + [self.sampled(i) for i in self.big]
+        return dict(zip(order, torch.split(flat, sizes), strict=True))
+
     # ---- inside
 
     def _bigs(self, tensors: Sequence[Tensor | None]) -> list[Tensor]:
-        return [torch.zeros(1, device=self.device) if (t := tensors[i]) is None else t for i in self.big]
+        zero = torch.zeros(1, device=self.device)
+        return [zero if (t := tensors[i]) is None or not t.numel() else t for i in self.big]
 
     def _big_norms(self, kind: str, tensors: Sequence[Tensor | None]) -> list[Tensor]:
         bigs = self._bigs(tensors)
-        result: list[Tensor] = [torch.empty(0)] * len(bigs)
         careful = self.careful.setdefault(kind, set(self.big))
-        for exact in (True, False):
-            at = [j for j, i in enumerate(self.big) if (i in careful) is exact]
-            if at:
-                dtype = self.dtype if exact else torch.float32
-                found = torch._foreach_norm([bigs[j] for j in at], 2, dtype)
-                for j, norm in zip(at, found, strict=True):
-                    result[j] = norm
-        return result
+        narrow = [j for j, i in enumerate(self.big) if i not in careful and bigs[j].dtype is not torch.float64]
+        if self.device.type == "cpu" or not narrow:
+            return [long_norm(t, exact=i in careful) for t, i in zip(bigs, self.big, strict=True)]
+        at = dict(zip(narrow, torch._foreach_norm([bigs[j] for j in narrow], 2, torch.float32), strict=True))
+        return [at[j].to(self.dtype) if j in at else long_norm(t, exact=True) for j, t in enumerate(bigs)]
 
     def _stride(self, i: int) -> int:
         return -(-self.sizes[i] // SAMPLE)
@@ -193,6 +228,6 @@ class Packing:
     def _gather(self, small: list[Tensor], big: Sequence[Tensor]) -> Tensor:
         parts = [p.to(self.dtype) for p in small]
         if big:
-            parts.append(torch.stack(list(big)).to(self.dtype))
+            parts.append(torch.stack([b.to(self.dtype) for b in big]))
         joined = torch.cat(parts) if parts else torch.empty(0, dtype=self.dtype, device=self.device)
         return joined if self._inverse is None else joined[self._inverse]

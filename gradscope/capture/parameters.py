@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gradscope.capture.distributed import Processes
-from gradscope.capture.packing import Packing, Scratch, local, wide
+from gradscope.capture.packing import SMALL, Packing, Scratch, local, wide
 from gradscope.record.grid import Bools, Floats
 
 
@@ -30,6 +30,11 @@ class Reading:
         return norm
 
 
+def _kept(weight: Tensor) -> Tensor:
+    """A copy, in float32 where a difference of two would not be exact."""
+    return weight.float() if weight.element_size() < 4 else weight.clone()
+
+
 def _marks(grads: Sequence[Tensor | None]) -> list[int]:
     return [0 if g is None else id(g) + g._version for g in grads]
 
@@ -43,7 +48,7 @@ class Parameters:
         self.items = [p for _, p in named]
         self.place = {p: i for i, p in enumerate(self.items)}
         self.processes = processes
-        self.special = any(hasattr(p, "to_local") for p in self.items)
+        self.special = any(hasattr(p, "to_local") or p.is_complex() for p in self.items)
         self.device = self.items[0].device if self.items else torch.device("cpu")
         self.parts: list[tuple[list[int], Packing]] = []
         for device in dict.fromkeys(p.device for p in self.items):
@@ -62,6 +67,9 @@ class Parameters:
         self._past: list[Tensor] | None = None
         self._copies: list[list[Tensor | None]] = []
         self._masks: dict[bytes, Tensor] = {}
+        self._norms_only: list[Scratch] | None = None
+        """Where gradients are copied of which norms alone are read; ``_gradients`` keeps the others for ``cosine``."""
+        self._in_scratch: Reading | None = None
 
     # ---- gradients
 
@@ -85,9 +93,11 @@ class Parameters:
         present = np.array([g is not None for g in grads], bool)
         tensors: list[Tensor | None] = grads
         if self.special or any(g is not None and g.layout is not torch.strided for g in grads):
-            tensors = [None if g is None else local(g) for g in grads]
+            tensors = [None if g is None else self._stored(g) for g in grads]
         columns: dict[str, list[Tensor]] = {}
-        for (at, pack), scratch in zip(self.parts, self._gradients, strict=True):
+        if not full and self._norms_only is None:
+            self._norms_only = [Scratch(pack) for _, pack in self.parts]
+        for (at, pack), scratch in zip(self.parts, self._gradients if full else self._norms_only or [], strict=True):
             mine = tensors if len(self.parts) == 1 else [tensors[i] for i in at]
             flat = pack.load(scratch, mine)
             columns.setdefault("grad_norm", []).append(pack.norms("gradient", flat, mine))
@@ -105,7 +115,11 @@ class Parameters:
             for name in ("grad_norm", "grad_max"):
                 if name in whole:
                     whole[name] = whole[name] * inverse_scale.to(whole[name])
-        return Reading(whole, present, marks)
+        reading = Reading(whole, present, marks)
+        if full:  # a large sparse gradient's entries are not where its like's are
+            big = [g for g, t in zip(grads, tensors, strict=True) if g is not None and t is not None and t.numel() != g.numel()]
+            self._in_scratch = reading if self.special or not big else None
+        return reading
 
     def nothing(self, *, full: bool) -> Reading:
         """A reading of no gradient at all, for ``measure_some`` to fill."""
@@ -121,13 +135,14 @@ class Parameters:
             if i is None or reading.present[i] or p.grad is None:
                 continue
             g = self._local(p.grad.detach())
+            entries = g.numel() if p.grad.layout is torch.strided else p.grad.numel()
             norm = torch.linalg.vector_norm(g, dtype=wide(g.device))
             scale = 1.0 if inverse_scale is None else inverse_scale.to(norm)
             reading.present[i] = True
             found = {
                 "grad_norm": norm * scale,
                 "grad_max": (g.abs().amax() if g.numel() else norm) * scale,
-                "zero_count": p.grad.numel() - torch.count_nonzero(g),
+                "zero_count": entries - torch.count_nonzero(g),
                 "nonfinite_count": torch.count_nonzero(g - g),
             }
             for name, column in reading.columns.items():
@@ -148,11 +163,11 @@ class Parameters:
         columns = {n: torch.where(keep, v, torch.zeros_like(v)) for n, v in reading.columns.items()}
         return Reading(columns, reading.present & ~idle, reading.marks)
 
-    def cosine(self) -> Tensor | None:
-        """Cosine between the gradients of the last ``measure`` and those at the call before; None at the first call."""
+    def cosine(self, reading: Reading) -> Tensor | None:
+        """Cosine between this reading's gradients and those at the call before; None where either is not at hand in full."""
         now = [scratch.flat for scratch in self._gradients]
-        past, self._past = self._past, [flat.clone() for flat in now]
-        if past is None:
+        past, self._past = self._past, [flat.clone() for flat in now] if reading is self._in_scratch else None
+        if past is None or self._past is None:
             return None
         both, old, new = (self._dot(a, b) for a, b in ((now, past), (past, past), (now, now)))
         return both / (old.sqrt() * new.sqrt())
@@ -167,14 +182,11 @@ class Parameters:
     def before_step(self) -> None:
         """Copies the weights as they are before the optimizer's step."""
         self._copies = []
-        for (at, pack), scratch in zip(self.parts, self._old, strict=True):
-            weights: list[Tensor | None] = [self._local(self.items[i].detach()) for i in at]
-            pack.load(scratch, weights)
+        for pack, weights in self._load_old():
             big = set(pack.big)
-            self._copies.append([w.clone() if w is not None and j in big else None for j, w in enumerate(weights)])
+            self._copies.append([_kept(w) if w is not None and j in big else None for j, w in enumerate(weights)])
         if self._start is None:
-            self._start = [scratch.flat.clone() for scratch in self._old]
-            self._start_norm = self._dot(self._start, self._start).sqrt()
+            self._keep_start()
 
     def after_step(self) -> dict[str, Tensor]:
         """Weight and update norms (n,), and scalars of the step: its update, relative to the weights, and displacement."""
@@ -206,6 +218,9 @@ class Parameters:
             "displacement": displacement / self._start_norm,
         }
 
+    def narrow(self, kind: str) -> bool:
+        return any(pack.narrow(kind) for _, pack in self.parts)
+
     def learn(self, kind: str, norms: Floats) -> Bools:
         """See ``Packing.learn``; ``norms`` are (k, n) values that have reached the host."""
         trusted = np.ones(norms.shape, bool)
@@ -214,10 +229,28 @@ class Parameters:
         return trusted
 
     def adopt(self) -> None:
+        if any(self.processes.sharded):  # the processes could learn different things of their shards
+            return
         for _, pack in self.parts:
             pack.adopt()
 
-    # ---- going on with an interrupted record
+    # ---- going on
+
+    def follow(self, earlier: Parameters) -> None:
+        """Goes on from an earlier list: displacement is counted from where each parameter was first seen."""
+        if earlier._start is None:
+            return
+        known: dict[nn.Parameter, Tensor] = {}
+        for (at, pack), flat in zip(earlier.parts, earlier._start, strict=True):
+            known.update((earlier.items[at[i]], piece) for i, piece in pack.pieces(flat).items())
+        self._load_old()
+        self._keep_start()
+        for (at, pack), flat in zip(self.parts, self._start or [], strict=True):
+            for i, piece in pack.pieces(flat).items():
+                first = known.get(self.items[at[i]])
+                if first is not None and first.shape == piece.shape:
+                    piece.copy_(first)
+        self._start_norm = self._dot(self._start or [], self._start or []).sqrt()
 
     def state_dict(self) -> dict[str, Any]:
         """What later values depend on: the weights at the start, the last gradients, and what was learnt of magnitudes."""
@@ -238,6 +271,24 @@ class Parameters:
             pack.learnt = {kind: set(at) for kind, at in learnt.items()}
 
     # ---- inside
+
+    def _load_old(self) -> list[tuple[Packing, list[Tensor | None]]]:
+        """Copies the weights as they are into the scratch of the old ones."""
+        loaded = []
+        for (at, pack), scratch in zip(self.parts, self._old, strict=True):
+            weights: list[Tensor | None] = [self._local(self.items[i].detach()) for i in at]
+            pack.load(scratch, weights)
+            loaded.append((pack, weights))
+        return loaded
+
+    def _keep_start(self) -> None:
+        self._start = [scratch.flat.clone() for scratch in self._old]
+        self._start_norm = self._dot(self._start, self._start).sqrt()
+
+    def _stored(self, gradient: Tensor) -> Tensor:
+        """A gradient's entries; a small sparse one's with all its zeros."""
+        small = gradient.layout is not torch.strided and gradient.numel() <= SMALL
+        return local(gradient.to_dense() if small else gradient)
 
     def _local(self, tensor: Tensor) -> Tensor:
         return local(tensor) if self.special or tensor.layout is not torch.strided else tensor
@@ -267,6 +318,6 @@ class Parameters:
     def _without_stored(self, zeros: Tensor, grads: Sequence[Tensor | None]) -> Tensor:
         """A sparse gradient's zeros are the entries that it does not store as well."""
         for i, g in enumerate(grads):
-            if g is not None and g.layout is not torch.strided:
+            if g is not None and g.layout is not torch.strided and g.numel() > SMALL:
                 zeros[i] = g.numel() - torch.count_nonzero(local(g))
         return zeros

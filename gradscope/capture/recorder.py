@@ -123,7 +123,7 @@ class Recorder:
             self.flush()
         if learning:
             self.parameters.adopt()
-            if self.layers is not None:
+            if self.layers is not None and not self.processes.many:  # they could learn different things
                 self.layers.adopt(self.layers.memory.learnt)
         now = time.perf_counter()
         self.cadence.account(self._plan, self.spent + now - entered, now - self._last_step)
@@ -225,7 +225,8 @@ class Recorder:
             self.buffer.add(row)
         if LAYERS in self._plan and self.layers is not None:
             device.update(self._read_layers(self.layers))
-        self.buffer.add(Pending("steps", self.step_index, host=merged(host), device=device))
+        trusting = rows.trusting(self.parameters) if raw is not None else None
+        self.buffer.add(Pending("steps", self.step_index, host=merged(host), device=device, complete=trusting))
 
     def _read_layers(self, layers: Layers) -> dict[str, Tensor]:
         row = rows.layer_row(self.step_index, layers, self.processes, self.moments.inverse_scale)
@@ -263,7 +264,9 @@ class Recorder:
         self._registered = False
         if set(parameter_names(self.root)) != set(self.parameters.items):
             self.flush()
+            earlier = self.parameters
             self._read_parameters()
+            self.parameters.follow(earlier)
         return self.parameters
 
     def _something_registered(self, _module: nn.Module, _name: str, _what: object) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from gradscope.capture.buffer import Complete, Pending
 from gradscope.capture.distributed import Processes
 from gradscope.capture.layers import Layers
+from gradscope.capture.packing import SAFE, is_safe
 from gradscope.capture.parameters import Parameters, Reading
 from gradscope.record.grid import Block, Bools, Floats
 
@@ -36,7 +37,7 @@ def parameter_row(
         if weights:
             of_step["update_norm"] = weights.pop("total_update_norm")
             of_step.update(weights)
-        if (cosine := parameters.cosine()) is not None:
+        if (cosine := parameters.cosine(raw)) is not None:
             of_step["grad_cosine"] = cosine
         host["frozen"] = np.array([float(not p.requires_grad) for p in parameters.items])
     return Pending("parameters", step, parameters.entities, host, device, valid, _learning(parameters)), of_step
@@ -96,6 +97,26 @@ def without_idle_clipping(block: Block) -> Block:
         if name in block.columns:
             valid[name] = valid.get(name, np.ones(real.shape, bool)) & real
     return Block(block.table, block.steps, block.entities, block.columns, valid)
+
+
+def trusting(parameters: Parameters) -> Complete | None:
+    """For the row of ``steps``: totals of norms of which some were taken in float32 and may be too small or large for it."""
+    narrow = {kind for kind in ("gradient", "update") if parameters.narrow(kind)}
+    if not narrow:
+        return None
+
+    def complete(arrived: Mapping[str, Floats]) -> tuple[dict[str, Floats], dict[str, Bools]]:
+        valid = {}
+        for column, kind in (("total_norm", "gradient"), ("clipped_norm", "gradient"), ("update_norm", "update")):
+            if kind in narrow and column in arrived:
+                valid[column] = is_safe(arrived[column])
+        if "clipped_norm" in valid:
+            valid["clip_coefficient"] = valid["total_norm"] & valid["clipped_norm"]
+        if "update_norm" in valid:
+            valid["relative_update"] = valid["update_norm"] & (arrived["relative_update"] >= SAFE[0] ** 1.5)
+        return dict(arrived), valid
+
+    return complete
 
 
 def _learning(parameters: Parameters) -> Complete:

@@ -1,0 +1,329 @@
+"""Parameters in every state: sparse, tied, frozen, unused, zero, not finite, added, replaced, thawed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gradscope.scope import watch
+from tests.capture.nets import batches, cross_entropy, mlp
+from tests.capture.reference import FLOAT32, Eye, held, norm, value
+
+
+def plain_loop(model: nn.Module, optimizer: Any, eye: Eye) -> None:
+    for x, y in batches(5):
+        optimizer.zero_grad()
+        loss = cross_entropy(model, x, y)
+        loss.backward()
+        eye.backward_done()
+        eye.before_step()
+        optimizer.step()
+        eye.step(loss)
+
+
+class Words(nn.Module):
+    def __init__(self, vocabulary: int = 50, width: int = 8) -> None:
+        super().__init__()
+        self.table = nn.Embedding(vocabulary, width, sparse=True)
+        self.head = nn.Linear(width, 4)
+
+    def forward(self, words: Tensor) -> Tensor:
+        out: Tensor = self.head(self.table(words).mean(1))
+        return out
+
+
+@pytest.mark.parametrize("vocabulary", [50, 3000])  # small and large tensors are read in different ways
+def test_sparse_gradients(vocabulary: int) -> None:
+    def loop(model: nn.Module, optimizer: Any, eye: Eye) -> None:
+        g = torch.Generator().manual_seed(3)
+        for _ in range(4):
+            words, y = torch.randint(0, 50, (6, 5), generator=g), torch.randint(0, 4, (6,), generator=g)
+            optimizer.zero_grad()
+            loss = cross_entropy(model, words, y)
+            loss.backward()
+            eye.backward_done()
+            eye.before_step()
+            optimizer.step()
+            eye.step(loss)
+
+    held(lambda: Words(vocabulary), loop, rel=FLOAT32)
+    held(lambda: Words(vocabulary), loop, lambda p: torch.optim.SparseAdam(list(p)[:1], lr=0.1), rel=FLOAT32)
+
+
+def test_the_cosine_of_sparse_gradients_minds_their_rows() -> None:
+    model = Words()
+    model.head.requires_grad_(False)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    with watch(model, optimizer, every=1) as scope:
+        for words in ([[1, 2]], [[3, 4]], [[3, 4]]):  # other rows, then the same: orthogonal, then equal
+            optimizer.zero_grad()
+            loss = cross_entropy(model, torch.tensor(words), torch.tensor([0]))
+            loss.backward()
+            optimizer.step()
+            scope.step(loss)
+    assert value(scope.run, "steps", "grad_cosine", 1) == pytest.approx(0.0, abs=1e-12)
+    assert value(scope.run, "steps", "grad_cosine", 2) == pytest.approx(1.0)
+
+
+def test_the_cosine_of_large_sparse_gradients_is_absent_not_wrong() -> None:
+    model = Words(3000)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    with watch(model, optimizer, every=1) as scope:
+        for words in ([[1, 2]], [[3, 4]], [[3, 4]]):
+            optimizer.zero_grad()
+            loss = cross_entropy(model, torch.tensor(words), torch.tensor([0]))
+            loss.backward()
+            optimizer.step()
+            scope.step(loss)
+    assert scope.run.grid("steps", "grad_cosine").empty
+
+
+def test_the_cosine_of_successive_gradients() -> None:
+    torch.manual_seed(0)
+    model = mlp()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    flat: list[Tensor] = []
+    with watch(model, optimizer, every=1) as scope:
+        for x, y in batches(4):
+            optimizer.zero_grad()
+            loss = cross_entropy(model, x, y)
+            loss.backward()
+            flat.append(torch.cat([p.grad.double().flatten() for p in model.parameters() if p.grad is not None]))
+            optimizer.step()
+            scope.step(loss)
+    for k in range(1, 4):
+        assert value(scope.run, "steps", "grad_cosine", k) == pytest.approx(float(F.cosine_similarity(flat[k - 1], flat[k], 0)))
+
+
+def test_displacement_and_relative_update() -> None:
+    torch.manual_seed(0)
+    model = mlp()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+
+    def flat() -> Tensor:
+        return torch.cat([p.detach().double().flatten() for p in model.parameters()])
+
+    start = flat()
+    matrices = [p for p in model.parameters() if p.dim() >= 2]
+    with watch(model, optimizer, every=1) as scope:
+        for k, (x, y) in enumerate(batches(4)):
+            optimizer.zero_grad()
+            loss = cross_entropy(model, x, y)
+            loss.backward()
+            before = [p.detach().double().clone() for p in matrices]
+            optimizer.step()
+            scope.step(loss)
+            moved = norm(flat() - start)
+            updates = sum(norm(p.double() - b) ** 2 for p, b in zip(matrices, before, strict=True))
+            floor = sum(max(norm(p) ** 2, p.shape[0]) for p in matrices)
+            assert value(scope.run, "steps", "displacement_norm", k) == pytest.approx(moved, rel=1e-9)
+            assert value(scope.run, "steps", "displacement", k) == pytest.approx(moved / norm(start), rel=1e-9)
+            assert value(scope.run, "steps", "relative_update", k) == pytest.approx((updates / floor) ** 0.5, rel=1e-9)
+
+
+class Tied(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(30, 8)
+        self.body = nn.Linear(8, 8)
+        self.head = nn.Linear(8, 30)
+        self.head.weight = self.table.weight
+
+    def forward(self, words: Tensor) -> Tensor:
+        out: Tensor = self.head(torch.tanh(self.body(self.table(words).mean(1))))
+        return out
+
+
+def test_tied_weights_are_one_parameter_with_one_name() -> None:
+    def loop(model: nn.Module, optimizer: Any, eye: Eye) -> None:
+        g = torch.Generator().manual_seed(3)
+        for _ in range(4):
+            words, y = torch.randint(0, 30, (6, 5), generator=g), torch.randint(0, 30, (6,), generator=g)
+            optimizer.zero_grad()
+            loss = cross_entropy(model, words, y)
+            loss.backward()
+            eye.backward_done()
+            eye.before_step()
+            optimizer.step()
+            eye.step(loss)
+
+    run, _ = held(Tied, loop)
+    names = [p.name for p in run.catalogue.parameters]
+    assert sorted(names) == ["body.bias", "body.weight", "head.bias", "table.weight"]
+    assert {i.name: i.parameters for i in run.catalogue.layers}["head"] == ("table.weight", "head.bias")
+
+
+class Idle(nn.Module):
+    """One layer that is used, one that is not, one that is frozen, one whose gradient is exactly 0."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.used = nn.Linear(8, 8)
+        self.unused = nn.Linear(8, 8)
+        self.frozen = nn.Linear(8, 8).requires_grad_(False)
+        self.silent = nn.Linear(8, 8)
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.frozen(torch.relu(self.used(x)))
+        out: Tensor = self.head(h + 0.0 * self.silent(h))
+        return out
+
+
+def test_frozen_unused_zero_and_nonfinite_gradients_are_four_states() -> None:
+    def loop(model: nn.Module, optimizer: Any, eye: Eye) -> None:
+        for k, (x, y) in enumerate(batches(4)):
+            optimizer.zero_grad()
+            loss = cross_entropy(model, x, y)
+            if k == 3:
+                loss = loss * float("nan")
+            loss.backward()
+            eye.backward_done()
+            eye.before_step()
+            optimizer.step()
+            eye.step(loss)
+
+    run, _ = held(Idle, loop)
+    at = ("parameters", "grad_norm", 1)
+    assert value(run, *at, ("used.weight", 0)) > 0  # type: ignore[operator]
+    assert value(run, *at, ("unused.weight", 0)) is None
+    assert value(run, "parameters", "frozen", 1, ("unused.weight", 0)) == 0.0
+    assert value(run, *at, ("frozen.weight", 0)) is None
+    assert value(run, "parameters", "frozen", 1, ("frozen.weight", 0)) == 1.0
+    assert value(run, *at, ("silent.weight", 0)) == 0.0
+    assert value(run, "parameters", "zero_count", 1, ("silent.weight", 0)) == 64.0
+    assert value(run, "parameters", "nonfinite_count", 3, ("used.weight", 0)) == 64.0
+    assert np.isnan(value(run, "parameters", "grad_norm", 3, ("used.weight", 0)))  # type: ignore[arg-type]
+
+
+def test_parameters_that_are_frozen_and_thawed_while_training() -> None:
+    def loop(model: nn.Module, optimizer: Any, eye: Eye) -> None:
+        assert isinstance(model, nn.Sequential)
+        for k, (x, y) in enumerate(batches(12)):
+            model[0].requires_grad_(k % 4 < 2)
+            model[4].requires_grad_(k % 5 != 4)
+            optimizer.zero_grad()
+            loss = cross_entropy(model, x, y)
+            loss.backward()
+            eye.backward_done()
+            eye.before_step()
+            optimizer.step()
+            eye.step(loss)
+
+    held(mlp, loop, layers=False)
+
+
+@pytest.mark.parametrize("how", ["replaced", "grown", "module"])
+def test_parameters_that_come_later_are_recorded_from_their_first_step(how: str) -> None:
+    torch.manual_seed(0)
+    model = mlp()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with watch(model, optimizer, every=1) as scope:
+        for k, (x, y) in enumerate(batches(12)):
+            if k == 5:  # no power of two: nothing but the change itself tells of it
+                mine = optimizer.param_groups[0]["params"]
+                if how == "replaced":
+                    old, model[2].weight = model[2].weight, nn.Parameter(model[2].weight.detach() * 2)
+                    mine[[p is old for p in mine].index(True)] = model[2].weight
+                elif how == "grown":
+                    model[4] = nn.Linear(8, 6)
+                    mine[4:] = list(model[4].parameters())
+                else:
+                    model.append(nn.Linear(4, 4))
+                    optimizer.add_param_group({"params": list(model[5].parameters())})
+            optimizer.zero_grad()
+            loss = cross_entropy(model, x, y)
+            loss.backward()
+            norms = {name: norm(p.grad) for name, p in model.named_parameters() if p.grad is not None}
+            optimizer.step()
+            scope.step(loss)
+            for name, n in norms.items():
+                assert value(scope.run, "parameters", "grad_norm", k, (name, 0)) == pytest.approx(n, rel=1e-9), (k, name)
+            total = float(np.sqrt(sum(n * n for n in norms.values())))
+            assert value(scope.run, "steps", "total_norm", k) == pytest.approx(total, rel=1e-9), k
+    if how == "module":
+        assert value(scope.run, "parameters", "grad_norm", 4, ("5.weight", 0)) is None
+        assert "5.weight" in [p.name for p in scope.run.catalogue.parameters]
+
+
+def test_what_a_parameter_added_later_leaves_of_the_displacement() -> None:
+    torch.manual_seed(0)
+    model = mlp()
+    start = {p: p.detach().double().clone() for p in model.parameters()}
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with watch(model, optimizer, every=1) as scope:
+        for k, (x, y) in enumerate(batches(6)):
+            if k == 3:
+                model.append(nn.Linear(4, 4))
+                optimizer.add_param_group({"params": list(model[5].parameters())})
+                start.update({p: p.detach().double().clone() for p in model[5].parameters()})
+            optimizer.zero_grad()
+            loss = cross_entropy(model, x, y)
+            loss.backward()
+            optimizer.step()
+            scope.step(loss)
+            moved = np.sqrt(sum(norm(p.double() - start[p]) ** 2 for p in model.parameters()))
+            began = np.sqrt(sum(norm(start[p]) ** 2 for p in model.parameters()))
+            assert value(scope.run, "steps", "displacement_norm", k) == pytest.approx(moved, rel=1e-9)
+            assert value(scope.run, "steps", "displacement", k) == pytest.approx(moved / began, rel=1e-9)
+
+
+class Waves(nn.Module):
+    """Complex weights, a buffer of integers and a quantised parameter that never has a gradient."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spectrum = nn.Parameter(torch.randn(5, dtype=torch.complex64))
+        self.codes = nn.Parameter(torch.arange(20, dtype=torch.uint8), requires_grad=False)
+        self.empty = nn.Parameter(torch.empty(0, 3))
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(torch.fft.irfft(torch.fft.rfft(x) * self.spectrum, n=8)) + 0.0 * self.empty.sum()
+        return out
+
+
+def test_complex_parameters_have_the_norm_of_both_parts() -> None:
+    torch.manual_seed(0)
+    model = Waves()
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
+    with watch(model, optimizer, every=1) as scope:
+        for k, (x, y) in enumerate(batches(3)):
+            optimizer.zero_grad()
+            loss = cross_entropy(model, x, y)
+            loss.backward()
+            assert model.spectrum.grad is not None
+            expected = float(torch.linalg.vector_norm(model.spectrum.grad.to(torch.complex128)))
+            before = model.spectrum.detach().clone()
+            optimizer.step()
+            scope.step(loss)
+            update = float(torch.linalg.vector_norm((model.spectrum.detach() - before).to(torch.complex128)))
+            entity = ("spectrum", 0)
+            assert value(scope.run, "parameters", "grad_norm", k, entity) == pytest.approx(expected, rel=1e-9)
+            assert value(scope.run, "parameters", "update_norm", k, entity) == pytest.approx(update, rel=1e-6)
+            assert value(scope.run, "parameters", "grad_norm", k, ("empty", 0)) == 0.0
+    assert "codes" not in [p.name for p in scope.run.catalogue.parameters]
+
+
+def test_a_model_without_parameters_is_watched_in_silence() -> None:
+    model = nn.Sequential(nn.Tanh())
+    with watch(model, None, every=1) as scope:
+        for x, _ in batches(2):
+            scope.step(model(x).mean())
+    assert scope.run.step_count == 2
+
+
+def test_the_large_and_the_small_are_read_alike() -> None:
+    def build() -> nn.Module:
+        return nn.Sequential(nn.Linear(8, 2048), nn.ReLU(), nn.Linear(2048, 16), nn.Tanh(), nn.Linear(16, 4))
+
+    held(build, plain_loop, rel=FLOAT32)
+
+
+def test_an_optimizer_that_holds_only_some_parameters() -> None:
+    held(mlp, plain_loop, lambda p: torch.optim.SGD(list(p)[2:], lr=0.1))
