@@ -1,11 +1,12 @@
 """Brings the documentation up to date with the program: ``python -m scripts.refresh``.
 
-The pages of commands and of the config are made anew, every console example of README and docs is run and its output put
+The pages that are made from the program are made anew, every console example of README and docs is run and its output put
 in the place of the old one, and the pictures that these examples draw go to ``docs/images``.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import tempfile
 from pathlib import Path
@@ -14,7 +15,8 @@ import torch
 from PIL import Image
 
 from gradscope.cli import reference
-from scripts import config_page
+from gradscope.cli.schema import config_schema
+from scripts import config_page, record_page, rule_pages
 from scripts.examples import PAGES, ROOT, blocks, played
 
 IMAGES = ROOT / "docs" / "images"
@@ -45,6 +47,10 @@ def main() -> None:
     torch.set_num_threads(1)
     (ROOT / "docs" / "cli.md").write_text(reference.page(), "utf-8")
     (ROOT / "docs" / "config.md").write_text(config_page.page(), "utf-8")
+    record = ROOT / "docs" / "record.md"
+    record.write_text(record_page.page(record.read_text("utf-8")), "utf-8")
+    rule_pages.write(ROOT / "docs" / "rules")
+    (ROOT / "docs" / "config.schema.json").write_text(json.dumps(config_schema(), indent=2) + "\n", "utf-8")
     for page in PAGES:
         if any(block.language == "console" for block in blocks(page.read_text("utf-8"))):
             refresh(page)

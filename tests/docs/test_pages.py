@@ -25,6 +25,11 @@ SPAN = re.compile(r"`([^`\n]+)`")
 every_page = pytest.mark.parametrize("page", PAGES, ids=NAMES)
 
 
+def links(page: Path) -> list[str]:
+    """Targets of a page's links and images; what stands in code is none."""
+    return LINK.findall(SPAN.sub("code", FENCED.sub("", page.read_text("utf-8"))))
+
+
 def commands(page: Path) -> Iterator[list[str]]:
     """The words after ``gradscope`` wherever a page has such a command, in a block or in a line."""
     text = page.read_text("utf-8")
@@ -59,7 +64,7 @@ def test_every_command_and_option_that_a_page_shows_exists(page: Path) -> None:
 
 @every_page
 def test_every_relative_link_and_image_of_a_page_leads_somewhere(page: Path) -> None:
-    for target in LINK.findall(FENCED.sub("", page.read_text("utf-8"))):
+    for target in links(page):
         if re.match(r"[a-z]+:", target):
             continue
         path, _, fragment = unquote(target).partition("#")
@@ -91,7 +96,7 @@ def test_every_page_can_be_reached_from_the_readme() -> None:
         page = waiting.pop()
         if page not in reached:
             reached.add(page)
-            targets = [page.parent / t.partition("#")[0] for t in LINK.findall(page.read_text("utf-8")) if ":" not in t]
+            targets = [page.parent / t.partition("#")[0] for t in links(page) if ":" not in t]
             waiting += [t.resolve() for t in targets if t.suffix == ".md"]
     assert set(PAGES) <= reached
 
