@@ -21,13 +21,14 @@ from scripts.examples import PAGES, ROOT, blocks, examples
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+INDENTED = re.compile(r"^    .*$", re.MULTILINE)
 SPAN = re.compile(r"`([^`\n]+)`")
 every_page = pytest.mark.parametrize("page", PAGES, ids=NAMES)
 
 
 def links(page: Path) -> list[str]:
     """Targets of a page's links and images; what stands in code is none."""
-    return LINK.findall(SPAN.sub("code", FENCED.sub("", page.read_text("utf-8"))))
+    return LINK.findall(SPAN.sub("code", INDENTED.sub("", FENCED.sub("", page.read_text("utf-8")))))
 
 
 def commands(page: Path) -> Iterator[list[str]]:
