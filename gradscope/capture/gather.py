@@ -378,7 +378,7 @@ class Gather:
             return
         # moments need float64; the norm of a gradient that float32 holds does not
         stacked = self.memory.stacked(tensors, wide(first.tensor.device) if exact else torch.float32)
-        values = stacked.flatten(1)
+        values = stacked.reshape(len(tensors), -1)
         if exact or values.shape[1] <= ROW or stacked.dim() < 3:
             norms = torch.linalg.vector_norm(values, dim=1).to(wide(values.device))
         else:  # float32 sums of squares stay right while they are short

@@ -237,7 +237,7 @@ class Recorder:
         for timesteps in rows.timestep_rows(self.step_index, layers, self.moments.inverse_scale):
             self.buffer.add(timesteps)
         of_step = rows.output_columns(layers, self.processes, self.moments.inverse_scale)
-        if row is not None and not of_step:
+        if row is not None and not of_step and not layers.output.repeated:
             self.note("output: no gradient at the model's own output was seen; what the run achieved is not recorded")
         layers.finish()
         for text in layers.notes:
