@@ -99,6 +99,15 @@ class Grid:
     __hash__ = None  # type: ignore[assignment]
 
 
+def union(pieces: Sequence[Ints]) -> Ints:
+    """All steps once, ascending; quick where they do already."""
+    steps = np.concatenate([np.empty(0, np.int64), *pieces])
+    if (np.diff(steps) > 0).all():
+        return steps
+    steps = np.sort(steps, kind="stable")
+    return steps[np.diff(steps, prepend=steps[0] - 1) > 0]
+
+
 def assemble(column: str, blocks: Sequence[Block]) -> Grid:
     """One column of many blocks as one grid: the union of their steps (ascending) and entities (as first seen).
 
@@ -109,7 +118,7 @@ def assemble(column: str, blocks: Sequence[Block]) -> Grid:
     if len(blocks) == 1 and column in blocks[0].columns and (np.diff(blocks[0].steps) > 0).all():
         return _alone(column, blocks[0])
     entities = tuple(dict.fromkeys(e for b in blocks for e in b.entities))
-    steps = _union([b.steps for b in blocks])
+    steps = union([b.steps for b in blocks])
     values = np.full((len(steps), len(entities)), np.nan)
     present = np.zeros(values.shape, bool)
     place = {e: i for i, e in enumerate(entities)}
@@ -121,15 +130,6 @@ def assemble(column: str, blocks: Sequence[Block]) -> Grid:
         values[at] = block.columns[column] if ok is None else np.where(ok, block.columns[column], values[at])
         present[at] = True if ok is None else present[at] | ok
     return Grid(column, steps, entities, values, present)
-
-
-def _union(pieces: Sequence[Ints]) -> Ints:
-    """All steps once, ascending; quick where they do already."""
-    steps = np.concatenate([np.empty(0, np.int64), *pieces])
-    if (np.diff(steps) > 0).all():
-        return steps
-    steps = np.sort(steps, kind="stable")
-    return steps[np.diff(steps, prepend=steps[0] - 1) > 0]
 
 
 def _alone(column: str, block: Block) -> Grid:

@@ -7,13 +7,14 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 
 from gradscope.record.arrow import arrow_schema, present, repeated, to_arrow, to_numpy
-from gradscope.record.grid import NO_ENTITY, Block, Bools, Entity, Floats, Ints
+from gradscope.record.grid import NO_ENTITY, Block, Bools, Entity, Floats, Ints, union
 from gradscope.record.run import Rank
 from gradscope.record.schema import Table
 
@@ -51,7 +52,8 @@ class Layout:
     def between(self, first: Entity, last: Entity) -> tuple[Layout, int]:
         """The layout of the entities from ``first`` to ``last`` alone, and the row at which they start."""
         start, stop = bisect_left(self.entities, first), bisect_right(self.entities, last)
-        here = Layout(self.entities[start:stop], self.counts[start:stop], self.shared, self.first, self.last)
+        shared = self.shared or stop - start == 1
+        here = Layout(self.entities[start:stop], self.counts[start:stop], shared, self.first, self.last)
         return here, int(self.starts[start])
 
     def to_json(self) -> str:
@@ -191,28 +193,38 @@ def to_block(
     layout, start = (source.layout, 0) if name is None else source.layout.between((name, 0), (name, _ENDLESS))
     if not layout.rows:
         return Block(table.name, np.empty(0, np.int64), (), {})
-    if layout.shared:
-        order = sorted(range(len(layout.entities)), key=lambda i: rank(layout.entities[i]) if rank else i)
-        length = int(layout.counts[0])
-        steps = to_numpy(source.read(["step"], [(start, start + length)])["step"])
-        kept = len(steps) if upto is None else int(np.searchsorted(steps, upto, side="right"))
-        spans = [(start + first * length, start + last * length) for first, last in _runs(order)]
-        values, absent = _numbers(source.read([column], spans), column, layout.rows)
-        dense = values.reshape(len(order), length).T[:kept]
-        valid = {} if absent is None else {column: ~absent.reshape(len(order), length).T[:kept]}
-        return Block(table.name, steps[:kept], tuple(layout.entities[i] for i in order), {column: dense}, valid)
-    read = source.read(["step", column], [(start, start + layout.rows)])
+    if not layout.shared:
+        return _scattered(source.read(["step", column], [(start, start + layout.rows)]), layout, table, column, upto)
+    order = sorted(range(len(layout.entities)), key=lambda i: rank(layout.entities[i]) if rank else i)
+    length = int(layout.counts[0])
+    spans = [(start + first * length, start + last * length) for first, last in _runs(order)]
+    read = source.read(["step", column] if len(order) == 1 else [column], spans)
+    timed = read if len(order) == 1 else source.read(["step"], [(start, start + length)])
+    steps = to_numpy(timed["step"])
+    kept = len(steps) if upto is None else int(np.searchsorted(steps, upto, side="right"))
+    values, absent = _numbers(read, column, layout.rows)
+    dense = values.reshape(len(order), length).T[:kept]
+    valid = {} if absent is None else {column: ~absent.reshape(len(order), length).T[:kept]}
+    return Block(table.name, steps[:kept], tuple(layout.entities[i] for i in order), {column: dense}, valid)
+
+
+def _scattered(read: pa.Table, layout: Layout, table: Table, column: str, upto: int | None) -> Block:
+    """The same where entities have steps of their own, most of them the same all the same."""
     (values, absent), steps = _numbers(read, column, layout.rows), to_numpy(read["step"])
-    there = np.ones(len(steps), bool) if absent is None else ~absent
-    owners = layout.owners
+    spans = [(int(start), int(stop)) for start, stop in pairwise(layout.starts)]
     if upto is not None and layout.last > upto:
-        early = steps <= upto
-        values, there, steps, owners = values[early], there[early], steps[early], owners[early]
-    left, owners = np.unique(owners, return_inverse=True)
-    union, row = np.unique(steps, return_inverse=True)
-    dense, seen = np.full((len(union), len(left)), np.nan), np.zeros((len(union), len(left)), bool)
-    dense[row, owners], seen[row, owners] = values, there
-    return Block(table.name, union, tuple(layout.entities[i] for i in left), {column: dense}, {column: seen})
+        spans = [(start, start + int(np.searchsorted(steps[start:stop], upto, side="right"))) for start, stop in spans]
+    left = [i for i, (start, stop) in enumerate(spans) if start < stop]
+    rows = union([])
+    for start, stop in (spans[i] for i in left):
+        if not np.array_equal(steps[start:stop], rows):
+            rows = union([rows, steps[start:stop]])
+    dense, there = np.full((len(left), len(rows)), np.nan), np.zeros((len(left), len(rows)), bool)
+    for place, (start, stop) in enumerate(spans[i] for i in left):
+        at = slice(None) if stop - start == len(rows) else np.searchsorted(rows, steps[start:stop])
+        dense[place, at] = values[start:stop]
+        there[place, at] = True if absent is None else ~absent[start:stop]
+    return Block(table.name, rows, tuple(layout.entities[i] for i in left), {column: dense.T}, {column: there.T})
 
 
 def _runs(order: Sequence[int]) -> Iterator[tuple[int, int]]:

@@ -16,7 +16,7 @@ from gradscope.record.parts import Part, write_part
 from gradscope.record.rows import sort_rows
 from gradscope.record.schema import Column, Table
 
-JOURNAL_BYTES = 32 << 20
+JOURNAL_BYTES = 16 << 20
 """Size at which a journal becomes a part; bounds the memory that this takes, and what a reader of a live run must sort."""
 JOURNAL_BATCHES = 1024
 """Batches at which it does, however small: each costs a reader some microseconds."""
