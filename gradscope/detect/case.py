@@ -48,6 +48,8 @@ PATIENCE = Threshold(
     "steps",
     "before this many steps a run that has not learned yet is no evidence: slow starts of healthy runs last tens of steps",
 )
+LEARNED = (ACHIEVED, OWN_SPREAD)
+"""What ``Case.achieved`` compares with."""
 
 
 class Case:

@@ -32,7 +32,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from gradscope.detect.case import Case
+from gradscope.detect.case import LEARNED, Case
 from gradscope.detect.rule import Threshold
 from gradscope.record.finding import Finding, Severity
 from gradscope.signals.events import series
@@ -48,7 +48,7 @@ COEFFICIENT = Threshold(
     "coefficient", 0.1, "clipped over raw norm", "a tenth of the learning rate that is set, the usual step of a search"
 )
 FEWEST = Threshold("fewest", 16, "recorded steps", "below that a share of 95 % means nothing")
-THRESHOLDS = (SHARE, COEFFICIENT, FEWEST)
+THRESHOLDS = (SHARE, COEFFICIENT, FEWEST, *LEARNED)
 
 REMEDIES = ("raise training.clip_norm to a high percentile of total_norm, or lower optimizer.lr",)
 

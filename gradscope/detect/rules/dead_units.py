@@ -14,7 +14,8 @@ nothing but luck brings it back. A layer of such units cuts off everything below
 ## Known false alarms
 
 With very small batches a unit that fires rarely looks dead in each batch; below 16 rows the average is not judged, below 4 rows
-only a layer that is dead altogether. A sparse layer beside the main path of a run that learned is reported as information.
+only a layer that is dead altogether. A sparse layer beside the main path of a run that learned is reported as information, and
+so is what a run left behind that ended in NaN.
 
 ## What to do
 
@@ -34,7 +35,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from gradscope.detect.case import Case
+from gradscope.detect.case import LEARNED, Case
 from gradscope.detect.rule import Threshold, confidence
 from gradscope.record.finding import Finding, Severity
 from gradscope.signals.activations import batch_rows, dead_from_start, dead_share, on_main_path
@@ -43,7 +44,7 @@ CODE = "GS201"
 NAME = "dead-units"
 SEVERITY = Severity.WARNING
 AFTER = ()
-EXAMPLE = "dead-relu"
+EXAMPLE = "dead-units"
 
 LAYER = Threshold(
     "dead share of a layer",
@@ -62,7 +63,7 @@ ROWS = Threshold(
     "rows", 16, "rows of the batch", "a unit that fires for one input in ten is silent in a batch of 16 with probability 0.19"
 )
 FEW_ROWS = Threshold("few rows", 4, "rows of the batch", "such a unit is silent in a batch of 4 with probability 0.66")
-THRESHOLDS = (LAYER, MEAN, ROWS, FEW_ROWS)
+THRESHOLDS = (LAYER, MEAN, ROWS, FEW_ROWS, *LEARNED)
 
 REMEDIES = (
     "lower the learning rate or warm it up (schedule.warmup_steps)",
@@ -84,7 +85,9 @@ def check(case: Case) -> Iterator[Finding]:
     if not dead.any() and not broad:
         return
     layers = tuple(name for name, is_dead in zip(share.layers, dead, strict=True) if is_dead)
+    at_start = dead_from_start(case.run, layers)
     harmless = case.achieved and not set(layers) & on_main_path(case.run)
+    wreckage = case.broken is not None and not at_start
     worst = int(lasting.argmax())
     value, threshold = (float(lasting[worst]), LAYER.value) if layers else (mean, MEAN.value)
     if layers:
@@ -92,11 +95,11 @@ def check(case: Case) -> Iterator[Finding]:
         what += f", and {LAYER.value:.0%} or more in {len(layers)} of {len(share.layers)} layers" if len(layers) > 1 else ""
     else:
         what = f"{mean:.0%} of all units pass no gradient for any input"
-    thrown = case.thrown is not None and case.thrown < share.steps[-1] and not dead_from_start(case.run, layers)
+    thrown = case.thrown is not None and case.thrown < share.steps[-1] and not at_start
     yield Finding(
         CODE,
         NAME,
-        Severity.INFO if harmless else SEVERITY,
+        Severity.INFO if harmless or wreckage else SEVERITY,
         f"{what}: nothing reaches their weights, and {case.learned}.",
         "dead_share",
         value,

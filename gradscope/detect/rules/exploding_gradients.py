@@ -4,8 +4,9 @@
 
 - **Across depth.** At each station the norm of the back-propagated gradient, divided by that at the last hidden station.
   The rule holds where one of the first recorded steps has a station above the threshold, and above what chance makes of
-  a level gradient at this width, and the run has not learned. Only the beginning is judged: one update later the weights are
-  what the explosion left of them. Clipping hides an explosion from the norms; it leaves these ratios as they are.
+  a level gradient at this width, exp(1.5 sqrt(5 sum 1/n)), and the run has not learned. Only the beginning is judged: one
+  update later the weights are what the explosion left of them. Clipping hides an explosion from the norms; it leaves these
+  ratios as they are.
 - **Through time.** The same for the gradient of the last time step's output with respect to earlier states.
 
 ## Why it is bad
@@ -39,7 +40,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from gradscope.detect.case import Case
+from gradscope.detect.case import LEARNED, PATIENCE, THROWN, Case
 from gradscope.detect.rule import Threshold, confidence
 from gradscope.record.finding import Finding, Severity
 from gradscope.signals.profiles import Profile
@@ -50,7 +51,7 @@ CODE = "GS102"
 NAME = "exploding-gradients"
 SEVERITY = Severity.ERROR
 AFTER = ()
-EXAMPLE = "plain-relu-large-init"
+EXAMPLE = "large-init"
 
 RATIO = Threshold(
     "ratio",
@@ -63,7 +64,7 @@ SEVERE = Threshold("severe ratio", 1e4, "as the ratio", "so far out that no pati
 EARLY = Threshold(
     "early steps", 3, "recorded steps", "later profiles show what the first updates left, not what the net was made with"
 )
-THRESHOLDS = (RATIO, SEVERE, EARLY)
+THRESHOLDS = (RATIO, SEVERE, EARLY, *LEARNED, PATIENCE, THROWN)
 
 REMEDIES = (
     "initialise at the critical gain (model.init.gain=critical), or by He for ReLU",

@@ -33,7 +33,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from gradscope.detect.case import THROWN, Case
+from gradscope.detect.case import LEARNED, PATIENCE, THROWN, Case
 from gradscope.detect.rule import Threshold, confidence
 from gradscope.record.finding import Finding, Severity
 from gradscope.signals.events import series
@@ -50,7 +50,7 @@ UNSTABLE = Threshold(
     "of the weights, a step",
     "a hundred times the usual 1e-3. Healthy runs of the zoo reach 0.16; together with an unstable loss none does",
 )
-THRESHOLDS = (THROWN, UNSTABLE)
+THRESHOLDS = (THROWN, UNSTABLE, *LEARNED, PATIENCE)
 
 REMEDIES = ("lower the learning rate (optimizer.lr) by 10", "warm it up (schedule.warmup_steps) and clip (training.clip_norm)")
 

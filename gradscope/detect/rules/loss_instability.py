@@ -3,8 +3,9 @@
 ## What it detects
 
 The running median of the loss over five steps, against the lowest mean of five steps before it. The rule holds where, in the
-given share of the steps, it is over a multiple of that best, and the rise is a good part of what the run began with. Losses
-of batches under 16 rows are averaged to that many first, so that single hard examples do not count.
+given share of the steps, it is over a multiple of that best, and the rise is a good part of what the run began with: twice or
+more, or for a fifth of the run. Losses of batches under 16 rows are averaged to that many first, so that single hard examples
+do not count.
 
 ## Why it is bad
 
@@ -32,7 +33,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from gradscope.detect.case import Case
+from gradscope.detect.case import LEARNED, Case
 from gradscope.detect.rule import Threshold, confidence
 from gradscope.record.finding import Finding, Severity
 from gradscope.signals.instability import excursions
@@ -53,9 +54,10 @@ RISE = Threshold(
     "a converged run's loss is small and noisy; what it loses again there matters to nobody. Healthy runs of the zoo and of "
     "the tests spend 0 % of their steps above, sick ones 20 % and more",
 )
-SHARE = Threshold("share of steps", 0.05, "of the steps", "one in twenty: single excursions are loss-spike")
+SHARE = Threshold("share of steps", 0.05, "of the steps", "one in twenty, in two excursions or more")
+LONG = Threshold("share of one excursion", 0.2, "of the steps", "a fifth of the run; a shorter one alone is a loss-spike")
 FEWEST = Threshold("fewest", 3, "steps", "fewer are a spike")
-THRESHOLDS = (FACTOR, RISE, SHARE, FEWEST)
+THRESHOLDS = (FACTOR, RISE, SHARE, LONG, FEWEST, *LEARNED)
 
 REMEDIES = ("lower the learning rate (optimizer.lr) by 3 to 10", "clip the gradient's norm (training.clip_norm)")
 
@@ -66,7 +68,8 @@ def check(case: Case) -> Iterator[Finding]:
     if case.achieved:  # what was overcome in the first half did no harm
         beyond &= found.steps >= sum(case.steps) / 2
     share = float(beyond.mean()) if len(beyond) else 0.0
-    if share < SHARE.value or beyond.sum() < FEWEST.value:
+    times = int(np.count_nonzero(np.diff(beyond.astype(int), prepend=0) == 1))
+    if share < (SHARE.value if times > 1 else LONG.value) or beyond.sum() < FEWEST.value:
         return
     at = np.flatnonzero(beyond)
     worst = int(at[found.level[at].argmax()])

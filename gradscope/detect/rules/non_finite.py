@@ -46,7 +46,7 @@ CODE = "GS103"
 NAME = "non-finite"
 SEVERITY = Severity.ERROR
 AFTER = ("exploding-gradients",)
-EXAMPLE = "learning-rate-too-high"
+EXAMPLE = "non-finite"
 
 LARGEST = Threshold(
     "largest number", float(np.finfo(np.float32).max), "as the value", "IEEE 754: what lies beyond float32's range is infinite"

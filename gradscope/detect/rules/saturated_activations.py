@@ -37,7 +37,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from gradscope.detect.case import Case
+from gradscope.detect.case import LEARNED, PATIENCE, STALLED, Case
 from gradscope.detect.rule import Threshold, confidence
 from gradscope.record.finding import Finding, Severity
 from gradscope.signals.activations import at_output, on_main_path, saturated_share
@@ -56,7 +56,7 @@ SHARE = Threshold(
     "trained net up to a third, those of the sick runs of the zoo 80 % and more",
 )
 STEPS = Threshold("share of steps", 0.5, "of the recorded steps", "a majority: what passes is no state")
-THRESHOLDS = (SHARE, STEPS)
+THRESHOLDS = (SHARE, STEPS, *LEARNED, STALLED, PATIENCE)
 
 REMEDIES = (
     "scale the inputs to zero mean and unit variance",

@@ -32,7 +32,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from gradscope.detect.case import Case
+from gradscope.detect.case import LEARNED, PATIENCE, Case
 from gradscope.detect.rule import Threshold, confidence
 from gradscope.record.finding import Finding, Severity
 from gradscope.record.grid import Floats
@@ -76,7 +76,7 @@ SCALE = Threshold(
     "scale", 3.0, "standard errors", "the correlation of dL/d(output) with the output, over the batches seen; 0 when trained"
 )
 SCALE_LEAST = Threshold("least scale", 0.02, "correlation", "below that the scale of the output is right")
-THRESHOLDS = (DISPLACEMENT, STRAIGHT, COSINE, OFFSET, OFFSET_LEAST, SCALE, SCALE_LEAST)
+THRESHOLDS = (DISPLACEMENT, STRAIGHT, COSINE, OFFSET, OFFSET_LEAST, SCALE, SCALE_LEAST, *LEARNED, PATIENCE)
 
 REMEDIES = ("raise the learning rate (optimizer.lr) by 10 to 100",)
 

@@ -14,6 +14,28 @@ The layer stays as it was drawn; the others have to make do with it.
 
 Layers with a learning rate of their own, made small on purpose. Frozen layers do not count.
 
+## Example
+
+```python
+import torch
+from torch import nn
+import gradscope
+
+torch.manual_seed(0)
+x, y = torch.randn(64, 16), torch.randint(0, 4, (64,))
+model = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 4))
+slow, fast = model[2].parameters(), [*model[0].parameters(), *model[4].parameters()]
+optimizer = torch.optim.SGD([{"params": fast}, {"params": slow, "lr": 1e-7}], lr=0.01)
+with gradscope.watch(model, optimizer) as scope:
+    for _ in range(40):
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        scope.step(loss)
+report = scope.check()
+```
+
 ## What to do
 
 - Look at the parameter groups of the optimizer: is the layer in one, and with which learning rate?
@@ -31,7 +53,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from gradscope.detect.case import Case
+from gradscope.detect.case import LEARNED, PATIENCE, Case
 from gradscope.detect.rule import Threshold, confidence
 from gradscope.record.finding import Finding, Severity
 from gradscope.signals.ratios import update_ratio
@@ -48,7 +70,7 @@ AFTER = (
     "slow-learning",
     "learning-rate-too-high",
 )
-EXAMPLE = "stalled-layers"
+EXAMPLE = ""
 
 RATIO = Threshold(
     "relative update",
@@ -57,7 +79,7 @@ RATIO = Threshold(
     "a thousand steps of such a layer do what one does elsewhere; layers of healthy nets lie within a factor of 30",
 )
 SHARE = Threshold("share of steps", 0.5, "of the recorded steps", "a majority: branches that start at 0 stand still for a step")
-THRESHOLDS = (RATIO, SHARE)
+THRESHOLDS = (RATIO, SHARE, *LEARNED, PATIENCE)
 
 REMEDIES = ("look at the layer's parameter group and its learning rate", "initialise so that its gradient is level with others")
 

@@ -17,6 +17,27 @@ the rest.
 A network that was trained before has weights that are not random any more; the estimate is then rough. A run that learned
 well is reported as information.
 
+## Example
+
+```python
+import torch
+from torch import nn
+import gradscope
+
+torch.manual_seed(0)
+x, y = 100 * torch.randn(64, 16), torch.randint(0, 4, (64,))
+model = nn.Sequential(nn.Linear(16, 32), nn.Tanh(), nn.Linear(32, 4))
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+with gradscope.watch(model, optimizer) as scope:
+    for _ in range(40):
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        scope.step(loss)
+report = scope.check()
+```
+
 ## What to do
 
 - Subtract the mean and divide by the standard deviation of each feature, measured on the training set.
@@ -31,7 +52,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gradscope.detect.case import Case
+from gradscope.detect.case import LEARNED, Case
 from gradscope.detect.rule import Threshold, confidence
 from gradscope.record.finding import Finding, Severity
 from gradscope.signals.input_scale import input_scale
@@ -40,7 +61,7 @@ CODE = "GS203"
 NAME = "unscaled-input"
 SEVERITY = Severity.WARNING
 AFTER = ()
-EXAMPLE = "unscaled-input"
+EXAMPLE = ""
 
 SCALE = Threshold(
     "input scale",
@@ -49,7 +70,7 @@ SCALE = Threshold(
     "LeCun-drawn weights turn inputs of 10 into pre-activations of standard deviation 10, where 83 % of tanh and 66 % of "
     "sigmoid entries are saturated; standardised data has 1, pixels of 0 to 255 about 100",
 )
-THRESHOLDS = (SCALE,)
+THRESHOLDS = (SCALE, *LEARNED)
 REMEDIES = ("standardise the inputs: subtract the mean, divide by the standard deviation", "put a norm before the first layer")
 
 

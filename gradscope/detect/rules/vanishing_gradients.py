@@ -4,8 +4,9 @@
 
 - **Across depth.** At each station (every layer of a plain net, the stream of a residual one) the norm of the
   back-propagated gradient is divided by that at the last hidden station. The rule holds where, in half of the recorded
-  steps, some station is under the threshold and under what chance makes of a level gradient at this width, and the run has
-  not learned. This sees *flat* vanishing too, where the signal dies with the gradient and all weight gradients look alike.
+  steps and at the end still, some station is under the threshold and under what chance makes of a level gradient at this
+  width, exp(-1.5 sqrt(5 sum 1/n)), and the run has not learned. This sees *flat* vanishing too, where the signal dies with
+  the gradient and all weight gradients look alike.
 - **Through time.** The gradient of the last time step's output with respect to the state at each time step, against that at
   the last, in half of the recorded steps and at the end still, where the run learned next to nothing. Where the loss reads
   every time step, and so reaches each directly, the run must have learned nothing at all.
@@ -46,7 +47,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from gradscope.detect.case import Case
+from gradscope.detect.case import LEARNED, PATIENCE, STALLED, THROWN, Case
 from gradscope.detect.rule import Threshold, confidence
 from gradscope.record.finding import Finding, Severity
 from gradscope.record.grid import Bools, Floats
@@ -61,7 +62,7 @@ CODE = "GS101"
 NAME = "vanishing-gradients"
 SEVERITY = Severity.ERROR
 AFTER = ("dead-units", "saturated-activations")
-EXAMPLE = "plain-sigmoid"
+EXAMPLE = "plain-sigmoid-20"
 
 RATIO = Threshold(
     "ratio",
@@ -87,7 +88,7 @@ NOTHING_LEARNED = Threshold(
 )
 NO_FALL = Threshold("no fall", 0.99, "of the first loss", "under such losses, one per cent is what class frequencies give")
 MOVED = Threshold("moved", 1e-2, "of the weights", "a run that began converged and hardly moved says nothing of the gradient")
-THRESHOLDS = (RATIO, SEVERE, SHARE, NOTHING_LEARNED, NO_FALL, MOVED)
+THRESHOLDS = (RATIO, SEVERE, SHARE, NOTHING_LEARNED, NO_FALL, MOVED, *LEARNED, STALLED, PATIENCE, THROWN)
 
 DEAD_WORDS = "dead units pass nothing on"
 REMEDIES = (
