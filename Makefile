@@ -25,6 +25,10 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# Everything that is made from the code: pages, schema, the examples' outputs, the pictures.
+docs: $(VENV)/.installed-dev
+	$(BIN)/python -m scripts.refresh
+
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q -c constraints.txt -e .

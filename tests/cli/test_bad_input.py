@@ -183,7 +183,7 @@ def test_an_unknown_rule_is_told(here: Path, recorded: Path, option: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "words", [("chekc",), ("check", "--fail-on", "warnig"), ("run",), ("runs", "--limit", "-1"), ("check", "--nope")]
+    "words", [("chekc",), ("check", "--fail-on", "warnig"), ("runs", "--limit", "-1"), ("check", "--nope")]
 )
 def test_a_misused_command_line_is_exit_code_2(here: Path, words: tuple[str, ...]) -> None:
     result = gradscope(*words)
