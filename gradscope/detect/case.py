@@ -71,9 +71,13 @@ class Case:
         return int(at[0]), int(at[-1])
 
     @property
+    def step_count(self) -> int:
+        return self.steps[1] - self.steps[0] + 1
+
+    @property
     def patient(self) -> bool:
         """Whether the run is long enough for what it has not learned yet to mean something."""
-        return self.steps[1] - self.steps[0] + 1 >= PATIENCE.value
+        return self.step_count >= PATIENCE.value
 
     @cached_property
     def broken(self) -> int | None:

@@ -87,13 +87,15 @@ NOTHING_LEARNED = Threshold(
     "R^2 = 0.06, for losses that read every time step: what lies near is learned without long memory",
 )
 NO_FALL = Threshold("no fall", 0.99, "of the first loss", "under such losses, one per cent is what class frequencies give")
+FEWEST = Threshold("fewest", 3, "recorded steps", "a head or branch that starts at 0 passes nothing on at the first step")
+TIME_PATIENCE = Threshold("patience in time", 64, "steps", "gated cells learn to remember within their first tens of steps")
 MOVED = Threshold("moved", 1e-2, "of the weights", "a run that began converged and hardly moved says nothing of the gradient")
-THRESHOLDS = (RATIO, SEVERE, SHARE, NOTHING_LEARNED, NO_FALL, MOVED, *LEARNED, STALLED, PATIENCE, THROWN)
+THRESHOLDS = (RATIO, SEVERE, SHARE, NOTHING_LEARNED, NO_FALL, MOVED, FEWEST, TIME_PATIENCE, *LEARNED, STALLED, PATIENCE, THROWN)
 
 DEAD_WORDS = "dead units pass nothing on"
 REMEDIES = (
     "initialise at the critical gain (model.init.gain=critical), or by He for ReLU",
-    "add residual connections (model.residual=true) or a norm (model.norm=layer)",
+    "add residual connections (model.residual=true) or batch norm (model.norm=batch)",
 )
 TIME_REMEDIES = (
     "use an LSTM with a forget-gate bias of 1 or more, or a GRU with a high update-gate bias",
@@ -104,7 +106,7 @@ TIME_REMEDIES = (
 def check(case: Case) -> Iterator[Finding]:
     if not case.achieved:
         yield from _across_depth(case)
-    if case.stalled and case.patient:
+    if case.stalled and case.step_count >= TIME_PATIENCE.value:
         yield from _through_time(case)
 
 
@@ -168,7 +170,7 @@ def _underflow(case: Case) -> Iterator[Finding]:
     ratio = case.unthrown(backward_ratio(case.run))
     zero = ratio.present[:, :-1] & (ratio.values[:, :-1] == 0.0)
     rows = np.flatnonzero(zero.any(axis=1))
-    if len(rows) < SHARE.value * len(ratio.steps) or len(rows) < min(3, len(ratio.steps)) or not len(rows):
+    if len(rows) < SHARE.value * len(ratio.steps) or len(rows) < FEWEST.value:
         return
     layers = tuple(name for name, is_zero in zip(ratio.layers, zero[rows].mean(axis=0) >= SHARE.value, strict=False) if is_zero)
     if not layers or case.blocked:
@@ -194,13 +196,14 @@ def _through_time(case: Case) -> Iterator[Finding]:
         known = np.where(ratio.present[rows] & np.isfinite(ratio.values[rows]), ratio.values[rows], np.nan)
         if not len(rows) or np.isnan(known).all():
             continue
-        if reads_every_step(case.run, ratio.layer) and not _tried_in_vain(case):
+        direct = reads_every_step(case.run, ratio.layer)
+        if direct and not _tried_in_vain(case):
             continue
         least = np.fmin.reduce(known, axis=1)
         if not _lasts(np.asarray(least < RATIO.value)):
             continue
         value = float(np.nanmedian(least))
-        yield _time_finding(case, ratio, known, value)
+        yield _time_finding(case, ratio, known, value, direct=direct)
 
 
 def _lasts(below: Bools) -> bool:
@@ -217,22 +220,24 @@ def _tried_in_vain(case: Case) -> bool:
     return learned_nothing and moved is not None and moved.displacement > MOVED.value
 
 
-def _time_finding(case: Case, ratio: TimeProfile, known: Floats, value: float) -> Finding:
+def _time_finding(case: Case, ratio: TimeProfile, known: Floats, value: float, *, direct: bool) -> Finding:
     typical = _median(known)
     with np.errstate(invalid="ignore"):
         reached = np.flatnonzero(typical < RATIO.value)
     until = int(ratio.times[reached[-1]]) if len(reached) else int(ratio.times[0])
     last = int(ratio.times[-1])
+    what = "the loss reads each time step, but what happened up to" if direct else "what happened up to"
+    ending = "cannot be remembered" if direct else "cannot be learned"
     return Finding(
         CODE,
         NAME,
         SEVERITY,
-        f"Through time, {ratio.layer} passes {value:.1e} of the gradient at time step {last} on to its weakest time step: what "
-        f"happened up to time step {until} cannot be learned, and {case.learned}.",
+        f"Through time, {ratio.layer} passes {value:.1e} of the gradient at time step {last} on to its weakest time step: "
+        f"{what} time step {until} {ending}, and {case.learned}.",
         "time_ratio",
         value,
         RATIO.value,
-        confidence=confidence(value, RATIO.value),
+        confidence=0.5 if direct else confidence(value, RATIO.value),
         layers=(ratio.layer,),
         steps=case.span(int(ratio.steps[0]), int(ratio.steps[-1])),
         timesteps=(int(ratio.times[0]), until),
