@@ -141,7 +141,7 @@ def inputs_of(node: object) -> Tensor | None:
         if (saved := getattr(node, "_saved_self", None)) is not None:
             return saved.detach()  # type: ignore[no-any-return]
         result = getattr(node, "_saved_result", None)
-    except RuntimeError:  # freed, or packed by a checkpoint
+    except RuntimeError:  # freed
         return None
     if result is None:
         return None
@@ -152,3 +152,9 @@ def inputs_of(node: object) -> Tensor | None:
     if name == "TanhBackward0":
         return torch.atanh(result)
     return result  # type: ignore[no-any-return]
+
+
+def is_packed(node: object) -> bool:
+    """Whether what a node saved was packed away: a look at it would run a checkpoint again, or fetch it from elsewhere."""
+    raw = [getattr(node, name) for name in ("_raw_saved_self", "_raw_saved_result") if hasattr(node, name)]
+    return any(getattr(saved, "unpack_hook", saved) is not None for saved in raw)

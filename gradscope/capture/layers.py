@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import get_gradient_edge
 
-from gradscope.capture import activations
 from gradscope.capture.activations import Activation, examine
 from gradscope.capture.anchor import in_backward
+from gradscope.capture.functional import Functional
 from gradscope.capture.gather import Gather, Key, Memory
 from gradscope.capture.graph import Graph, Node, tensors_in
 from gradscope.capture.guard import Guard, unguarded
@@ -25,7 +26,6 @@ from gradscope.capture.naming import parameter_names
 from gradscope.capture.output import OutputTally
 from gradscope.capture.station import Station
 from gradscope.capture.through_time import Replay
-from gradscope.capture.units import unit_dim
 from gradscope.record.manifest import LayerInfo
 
 LOOKS = 4
@@ -50,12 +50,14 @@ class Layers:
         }
         self.infos: dict[str, LayerInfo] = {}
         self.memory = Memory()
-        self._functional: dict[Key, Activation] = {}
         self._stations: dict[str, Station] = {}
         self._handles: list[Any] = []
         self._attached: dict[str, nn.Module] | None = None
         self.notes: dict[str, None] = {}
         """What could not be seen, and why."""
+        self.functional = Functional(self.modules, self.notes)
+        self._order: dict[str, int] = {}
+        """In which order the modules ran when they first did."""
         self.discovering = True
         self._looks = 1
         self._samples = 0
@@ -130,11 +132,9 @@ class Layers:
         It is looked at again, for some samples, when a set of stations was reached that is new; and at samples 2, 4, 8 ...:
         what is used beside all that is known shows by nothing else.
         """
-        reached = frozenset(self.gather.keys[slot][0] for slot in self.gather.seen())
+        reached = self._reached()
         if self.gather.repeated:
-            self.notes["layers: several backward passes went through one forward pass; norms of their sum are not recorded"] = (
-                None
-            )
+            self.notes["layers: several backwards went through one forward pass; norms of their sum are not recorded"] = None
         self._samples += 1
         if not self.discovering:
             if reached not in self._paths and len(self._paths) < PATHS_LIMIT:
@@ -152,7 +152,7 @@ class Layers:
     def _discover_again(self, looks: int) -> None:
         self._looks = looks
         self.discovering = True
-        self._functional = {}
+        self.functional.known = {}
         self.memory.fed_by.clear()
         self.memory.same = {}
         self.watched = {n: m for n, m in self.modules.items() if n in self.activations or any(True for _ in m.parameters())}
@@ -167,6 +167,7 @@ class Layers:
             number = self._calls.get(name, 0)
             if take:
                 self._calls[name] = number + 1
+                self._ran(name)
             return number
         quiet = self._quiet.get(name)
         if not quiet:
@@ -181,8 +182,13 @@ class Layers:
 
     def run_without_gradient(self, name: str) -> None:
         if not (self._evaluating or in_backward()):
+            self._ran(name)
             quiet = self._quiet.setdefault(name, [])
             quiet.append(self._calls.get(name, 0) + len(quiet))
+
+    def _ran(self, name: str) -> None:
+        if self.discovering:
+            self._order.setdefault(name, len(self._order))
 
     def maker(self, tensor: object) -> nn.Module | None:
         """The station that made a tensor."""
@@ -222,8 +228,8 @@ class Layers:
             return
         if self.discovering:
             self._discover([t.grad_fn for t in roots])
-        elif self._functional:
-            self._read_functional(Graph([t.grad_fn for t in roots]))
+        elif self.functional.known:
+            self.functional.read(Graph([t.grad_fn for t in roots]), self.nodes, self.gather, learn=False)
         main = next((t for t in roots if t.dim() >= 2), next((t for t in roots if t.numel() > 1), None))
         if main is not None:
             self.output.see(main, self.guard)
@@ -240,11 +246,14 @@ class Layers:
 
     def discover_from(self, key: Key, turn: int) -> None:
         """Where the root module is never called: what lies behind the first station that a gradient reaches."""
-        if turn not in self._walked and (roots := [node for node, k in self.nodes.items() if k == key]):
+        if self._recomputing_in >= 0 or turn in self._walked:
+            return
+        if roots := [node for node, k in self.nodes.items() if k == key]:
             self._discover(roots)
 
     def _discover(self, roots: Sequence[Node]) -> None:
         self._walked.add(self.gather.turn)
+        self._owned = parameter_names(self.model)
         graph = Graph(roots)
         by_matrix: dict[Node, str] = {}
         for node, (name, _) in self.nodes.items():
@@ -259,28 +268,43 @@ class Layers:
                 self.memory.fed_by[key] = source
             else:
                 self.memory.fed_by.pop(key, None)
-        self._read_functional(graph, learn=True)
+        self.functional.read(graph, self.nodes, self.gather, learn=True)
         on_trunk = {self.nodes[node][0]: by_matrix[node] for node in by_matrix if node in trunk}
         stations = dict.fromkeys(n for n, _ in self.nodes.values() if n in on_trunk or self._is_leaf_station(n))
-        functional = {name: a for (name, _), a in self._functional.items()}
-        owned = parameter_names(self.model)
         formats = {name: _format(node) for node, (name, _) in self.nodes.items()}
         for name in stations:
-            module = self.modules[name]
-            found = self.activations.get(name) or functional.get(name)
-            known = self.infos.get(name)
-            self.infos[name] = LayerInfo(
-                name=name,
-                kind=type(module).__name__,
-                order=known.order if known else len(self.infos),
-                parameters=tuple(owned[p] for p in module._parameters.values() if p is not None and p in owned),
-                trunk=name in on_trunk or (known is not None and known.trunk),
-                width=self.gather.widths[self.gather.slots[name, 0]] if (name, 0) in self.gather.slots else None,
-                activation=found.kind if found else None,
-                recurrent=isinstance(module, nn.RNNBase),
-                block=self.blocks.get(name),
-                dtype=formats.get(name),
-            )
+            self._describe(name, trunk=name in on_trunk, dtype=formats.get(name))
+
+    def _describe(self, name: str, *, trunk: bool, dtype: str | None) -> None:
+        module, known = self.modules[name], self.infos.get(name)
+        functional = next((a for (station, _), a in self.functional.known.items() if station == name), None)
+        activation = self.activations.get(name) or functional
+        self.infos[name] = LayerInfo(
+            name=name,
+            kind=type(module).__name__,
+            order=known.order if known else len(self.infos),
+            parameters=tuple(self._owned[p] for p in module._parameters.values() if p is not None and p in self._owned),
+            trunk=trunk or (known is not None and known.trunk),
+            width=self.gather.widths[self.gather.slots[name, 0]] if (name, 0) in self.gather.slots else None,
+            activation=activation.kind if activation else None,
+            recurrent=isinstance(module, nn.RNNBase),
+            block=self.blocks.get(name),
+            dtype=dtype or (known.dtype if known else None),
+        )
+
+    def _reached(self) -> frozenset[str]:
+        return frozenset(self.gather.keys[slot][0] for slot in self.gather.seen())
+
+    def complete(self) -> None:
+        """After the backwards of a step: what ran in them only, under a reentrant checkpoint, and the order of everything."""
+        if not self.discovering:
+            return
+        for name in sorted(self._reached() if self._walked else ()):
+            if name not in self.infos and self._is_leaf_station(name):
+                self._describe(name, trunk=False, dtype=None)
+                self.notes["layers: the inside of a reentrant checkpoint is recorded, but not taken to be on the trunk"] = None
+        ordered = sorted(self.infos.values(), key=lambda info: self._order.get(info.name, len(self._order)))
+        self.infos = {info.name: replace(info, order=i) for i, info in enumerate(ordered)}
 
     def _only_source(self, node: Node, key: Key, graph: Graph) -> Key | None:
         """The station whose output this one alone consumes: the gradient of its input is that of that output."""
@@ -296,34 +320,6 @@ class Layers:
     def _is_leaf_station(self, name: str) -> bool:
         module = self.modules[name]
         return name in self.activations or any(p is not None for p in module._parameters.values())
-
-    def _read_functional(self, graph: Graph, *, learn: bool = False) -> None:
-        for node in graph.nodes:
-            module = activations.FUNCTIONAL.get(type(node).__name__)
-            if module is None or node in self.nodes:
-                continue
-            if any("Mul" in type(c).__name__ for c in graph.consumers[node]):
-                continue  # a gate: closed is not dead
-            key = self._fed_by(node)
-            if key is None:
-                continue
-            if learn and (found := examine(module)) is not None:
-                self._functional[key] = found
-            inputs = activations.inputs_of(node)
-            if key in self._functional and inputs is not None and key in self.gather.slots:
-                dim = unit_dim(self.modules[key[0]], inputs)
-                self.gather.activation(self.gather.slots[key], self._functional[key], inputs, dim)
-
-    def _fed_by(self, node: Node) -> Key | None:
-        """The station whose output a functional activation takes, through at most a few reshapes and a norm."""
-        for _ in range(4):
-            producer = next((p for p, _ in node.next_functions if p is not None and not hasattr(p, "variable")), None)
-            if producer is None or any(part in type(producer).__name__ for part in ("Add", "Mul", "mm", "Cat")):
-                return self.nodes.get(producer)
-            if producer in self.nodes:
-                return self.nodes[producer]
-            node = producer
-        return None
 
 
 def _reaches_parameters(module: nn.Module) -> bool:

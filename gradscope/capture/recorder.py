@@ -229,6 +229,7 @@ class Recorder:
         self.buffer.add(Pending("steps", self.step_index, host=merged(host), device=device, complete=trusting))
 
     def _read_layers(self, layers: Layers) -> dict[str, Tensor]:
+        layers.complete()
         row = rows.layer_row(self.step_index, layers, self.processes, self.moments.inverse_scale)
         if row is not None:
             self.buffer.add(row)

@@ -415,7 +415,7 @@ def test_several_backwards_through_one_forward_are_absent_not_wrong() -> None:
             scope.step(loss)
 
     model, total = mlp(), []
-    scope = warned("several backward passes", train, model)
+    scope = warned("several backwards", train, model)
     run = scope.run
     assert run.grid("layers", "backward_norm").empty
     assert run.grid("steps", "output_backward_norm").empty
