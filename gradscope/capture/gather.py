@@ -7,7 +7,7 @@ stations it belongs to, additive over micro-batches and processes; roots and quo
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,8 @@ from gradscope.record.grid import Bools, Floats
 
 Key = tuple[str, int]
 """A module's name and which of its calls within one forward pass."""
+SUMS = ("forward", "squares", "sums", "backward", "backward_in", "saturated")
+"""What is added up over the micro-batches and processes."""
 WAITING_LIMIT = 4_194_304
 """Entries that may wait to be read together: what watching adds to the memory of a step at most."""
 
@@ -80,6 +82,8 @@ class Gather:
     """The statistics of one step. A slot is a station's place in ``keys``."""
 
     memory: Memory
+    device: torch.device
+    """Where results are joined; where the last output was."""
     first: bool = False
     """Whether this is the first sample, in which ``eager`` is found out and every output is copied."""
 
@@ -91,7 +95,6 @@ class Gather:
         """Number of the forward pass. What it sees counts once a gradient comes back to it: an evaluation leaves nothing."""
         self.repeated: set[int] = set()
         """Slots whose output got two gradients in one turn: the norm of their sum is not known."""
-        self.device = torch.device("cpu")
         self.same = self.memory.same
         self._returned: set[int] = set()
         self._reached: set[tuple[int, int]] = set()
@@ -204,13 +207,13 @@ class Gather:
             for members in groups.values():
                 self._read(members)
 
-    def finish(self, processes: Processes, inverse_scale: Tensor | None) -> dict[str, Tensor]:
-        """Everything gathered as vectors on the device, in the order that ``complete`` expects."""
+    def finish(self, processes: Processes, inverse_scale: Tensor | None, kept: Sequence[int]) -> dict[str, Tensor]:
+        """Everything gathered in the slots ``kept``, as vectors on the device, in the order that ``complete`` expects."""
         self.settle()
         vectors: dict[str, Tensor] = {}
         self._order: dict[str, list[int]] = {}
         counted = [(name, slots, values) for turn, name, slots, values in self._results if turn < 0 or turn in self._returned]
-        for column in ("forward", "squares", "sums", "backward", "backward_in", "saturated"):
+        for column in SUMS:
             mine = [(slots, values) for name, slots, values in counted if name == column]
             if not mine:
                 continue
@@ -220,13 +223,71 @@ class Gather:
                 joined = joined / processes.world**2
                 if inverse_scale is not None:
                     joined = joined * inverse_scale.to(joined).square()
-            vectors[column] = processes.add_up(joined)
-        dead = [self._dead(slots, alive, processes) for slots, alive in self._units_by_width().values()]
-        if dead:
-            self._order["dead"] = [s for slots, _ in dead for s in slots]
-            vectors["dead"] = torch.cat([share.to(self.device) for _, share in dead])
+            vectors[column] = joined
+        passing = [self._passing_units(slots, alive) for slots, alive in self._units_by_width().values()]
         self._results, self._alive, self._last = [], {}, None
+        if processes.many:
+            return self._exchange(processes, vectors, passing, kept)
+        if passing:
+            self._order["dead"] = [s for slots, _ in passing for s in slots]
+            vectors["dead"] = torch.cat([1.0 - units.to(wide(self.device)).mean(1) for _, units in passing])
         return vectors
+
+    def _exchange(
+        self,
+        processes: Processes,
+        vectors: dict[str, Tensor],
+        passing: Sequence[tuple[list[int], Tensor]],
+        kept: Sequence[int],
+    ) -> dict[str, Tensor]:
+        """The same over all processes. Rank 0 says which stations there are: what others saw beside them is left out, and where
+        one saw nothing of them it adds nothing, so that all exchange the same shapes.
+        """
+        units = {self.keys[slot]: row for slots, rows in passing for slot, row in zip(slots, rows, strict=True)}
+        keys, widths = processes.share(([self.keys[i] for i in kept], [len(units.get(self.keys[i], ())) for i in kept]))
+        place = {key: j for j, key in enumerate(keys)}
+        to = [place.get(key, -1) for key in self.keys]
+        sums = torch.zeros((len(SUMS), len(keys)), dtype=wide(self.device), device=self.device)
+        for i, column in enumerate(SUMS):
+            if column in vectors:
+                mine = [j for j, slot in enumerate(self._order[column]) if to[slot] >= 0]
+                there = [to[slot] for slot in self._order[column] if to[slot] >= 0]
+                at = torch.tensor([mine, there], dtype=torch.long, device=self.device)
+                sums[i].index_add_(0, at[1], vectors[column][at[0]])
+        host = np.zeros((len(SUMS) + 3, len(keys)))
+        have = {column: set(self._order.get(column, ())) for column in SUMS}
+        lost = self._lost()
+        for slot, j in enumerate(to):
+            if j >= 0:
+                host[: len(SUMS), j] = [-1e9 if (c, slot) in lost else float(slot in have[c]) for c in SUMS]
+        host[len(SUMS) :, [j for j in to if j >= 0]] = self._counts()[:, [slot for slot, j in enumerate(to) if j >= 0]]
+        table = processes.add_up(torch.cat([sums, torch.as_tensor(host, dtype=sums.dtype).to(self.device)]))
+        dead = torch.full((len(keys),), -1.0, dtype=sums.dtype, device=self.device)
+        for width in sorted(set(widths) - {0}):
+            mine_at = [j for j, w in enumerate(widths) if w == width]
+            rows = [units.get(keys[j]) for j in mine_at]
+            none = torch.zeros(width, dtype=torch.bool, device=self.device)
+            flags = torch.stack([r if r is not None and len(r) == width else none for r in rows])
+            share = 1.0 - processes.any(flags).to(sums.dtype).mean(1)
+            dead[torch.tensor(mine_at, device=self.device)] = share
+        self._by_slope = {to[slot] for slot in self._by_slope if to[slot] >= 0}
+        self._narrow, self.keys, self.slots = set(), list(keys), place
+        return {"table": torch.cat([table, dead[None]]).flatten()}
+
+    def _lost(self) -> set[tuple[str, int]]:
+        """Columns and slots whose sum lacks a part."""
+        return self._overwritten | {(column, slot) for slot in self.repeated for column in ("backward", "backward_in")}
+
+    def _counts(self) -> Floats:
+        """(3, slots): rows, entries and summed shares of each, over the turns that count."""
+        counts = np.zeros((3, len(self.keys)))
+        for turn, slot, rows, entries in self._seen:
+            if turn in self._returned:
+                counts[:2, slot] += (rows, entries)
+        for turn, slot in self._shared:
+            if turn in self._returned:
+                counts[2, slot] += 1
+        return counts
 
     def _units_by_width(self) -> dict[int, tuple[list[int], list[Tensor]]]:
         """Slots, and which of their units passed something on, of the turns that count."""
@@ -238,15 +299,15 @@ class Gather:
                 mine[1].append(alive)
         return widths
 
-    def _dead(self, slots: list[int], alive: list[Tensor], processes: Processes) -> tuple[list[int], Tensor]:
-        """Each slot's share of the units that passed nothing on, in any of its micro-batches."""
+    def _passing_units(self, slots: list[int], alive: list[Tensor]) -> tuple[list[int], Tensor]:
+        """(slots, units): which units of each passed something on in any of its micro-batches; each slot once."""
         units = torch.cat([a.to(self.device) for a in alive])
         once = list(dict.fromkeys(slots))
         if len(once) < len(slots):
             place = {slot: i for i, slot in enumerate(once)}
             at = torch.tensor([place[s] for s in slots], device=self.device)
             units = units.new_zeros((len(once), units.shape[1]), dtype=torch.float32).index_add_(0, at, units.float()) > 0
-        return once, 1.0 - processes.any(units).to(wide(self.device)).mean(1)
+        return once, units
 
     def seen(self) -> list[int]:
         """The slots that a forward pass which a gradient came back to has called."""
@@ -254,37 +315,11 @@ class Gather:
 
     # ---- after the flush
 
-    def complete(
-        self, arrived: Mapping[str, Floats], world: int, kept: list[int]
-    ) -> tuple[dict[str, Floats], dict[str, Bools]]:
+    def complete(self, arrived: Mapping[str, Floats], kept: list[int]) -> tuple[dict[str, Floats], dict[str, Bools]]:
         """The columns (E,) of the table ``layers``, E the slots in ``kept``, from what ``finish`` gave, on the host."""
         size = len(self.keys)
-        sums: dict[str, Floats] = {}
-        have: dict[str, Bools] = {}
-        for column in ("forward", "squares", "sums", "backward", "backward_in", "saturated", "dead"):
-            total, seen = np.zeros(size), np.zeros(size, bool)
-            if column in arrived:
-                order = np.array(self._order[column], np.intp)
-                if column == "dead":
-                    total[:] = 1.0
-                    np.minimum.at(total, order, arrived[column])
-                else:
-                    np.add.at(total, order, arrived[column])
-                seen[order] = True
-            sums[column], have[column] = total, seen
-        for column, slot in self._overwritten:
-            have[column][slot] = False
-        for slot in self.repeated:
-            have["backward"][slot] = have["backward_in"][slot] = False
+        sums, have, (rows, counts, shares) = self._arrived(arrived)
         self._share_gradients(sums, have)
-        rows, counts, shares = np.zeros(size), np.zeros(size), np.zeros(size)
-        for turn, slot, some, entries in self._seen:
-            if turn in self._returned:
-                rows[slot] += some * world
-                counts[slot] += entries * world
-        for turn, slot in self._shared:
-            if turn in self._returned:
-                shares[slot] += world
         counts = np.maximum(counts, 1.0)
         mean = sums["sums"] / counts
         with np.errstate(invalid="ignore", over="ignore"):
@@ -318,6 +353,27 @@ class Gather:
             {name: values[kept] for name, values in columns.items()},
             {name: ok[kept] for name, ok in valid.items() if not ok.all()},
         )
+
+    def _arrived(self, arrived: Mapping[str, Floats]) -> tuple[dict[str, Floats], dict[str, Bools], Floats]:
+        """Sums by column and slot, where there are any, and the counts."""
+        size = len(self.keys)
+        if "table" in arrived:
+            table = arrived["table"].reshape(-1, size)
+            n = len(SUMS)
+            sums = dict(zip((*SUMS, "dead"), (*table[:n], table[-1]), strict=True))
+            have = {column: table[n + i] > 0 for i, column in enumerate(SUMS)}
+            return sums, {**have, "dead": table[-1] >= 0}, table[2 * n : 2 * n + 3]
+        sums, have = {}, {}
+        for column in (*SUMS, "dead"):
+            total, seen = np.zeros(size), np.zeros(size, bool)
+            if column in arrived:
+                order = np.array(self._order[column], np.intp)
+                np.add.at(total, order, arrived[column])
+                seen[order] = True
+            sums[column], have[column] = total, seen
+        for column, slot in self._lost():
+            have[column][slot] = False
+        return sums, have, self._counts()
 
     def _learn(self, norms: Floats, have: Bools, direction: str) -> Bools:
         """Which norms can be trusted; a large station is read in float32 once its values have shown that this serves."""

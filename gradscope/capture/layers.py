@@ -25,7 +25,7 @@ from gradscope.capture.guard import Guard, unguarded
 from gradscope.capture.naming import parameter_names
 from gradscope.capture.output import OutputTally
 from gradscope.capture.station import Station
-from gradscope.capture.through_time import Replay
+from gradscope.capture.through_time import Replay, unseen
 from gradscope.record.manifest import LayerInfo
 
 LOOKS = 4
@@ -37,9 +37,14 @@ PATHS_LIMIT = 64
 class Layers:
     """Reads every station of ``model`` while attached; ``named`` gives its modules under their public names."""
 
-    def __init__(self, model: nn.Module, named: Sequence[tuple[str, nn.Module]], guard: Guard = unguarded) -> None:
+    def __init__(
+        self, model: nn.Module, named: Sequence[tuple[str, nn.Module]], guard: Guard = unguarded, *, alone: bool = True
+    ) -> None:
         self.model = model
         self.guard = guard
+        self.alone = alone
+        """Whether this process is the only one; what it learns of the graph is then its own matter."""
+        self.device = next((p.device for p in model.parameters()), torch.device("cpu"))
         self.modules = {name: m for name, m in named if m is not model}
         self.activations: dict[str, Activation] = {
             name: found for name, m in self.modules.items() if (found := examine(m)) is not None
@@ -99,8 +104,8 @@ class Layers:
 
     def clear(self) -> None:
         """Lets go of everything that a step left: sums, nodes, tensors."""
-        self.gather = Gather(self.memory, first=self.discovering)
-        self.output = OutputTally(self)
+        self.gather = Gather(self.memory, self.device, first=self.discovering)
+        self.output = OutputTally(self, self.device)
         self.replays: list[Replay] = []
         self._through_time = False
         self._turns: list[int] = []
@@ -234,13 +239,25 @@ class Layers:
         if main is not None:
             self.output.see(main, self.guard)
 
-    def see_recurrent(self, name: str, module: nn.RNNBase, args: tuple[Any, ...], output: object) -> None:
+    def see_recurrent(self, name: str, module: nn.RNNBase, call: int, args: tuple[Any, ...], output: object) -> None:
         if not self._through_time:
             return
-        if args and isinstance(args[0], nn.utils.rnn.PackedSequence):
-            self.notes[f"timesteps: {name} takes a packed sequence; its gradient through time is not recorded"] = None
-        elif (replay := Replay.begin(name, module, args, output, self.guard)) is not None:
+        if call:
+            self.notes[f"timesteps: {name} is called again in a forward pass; only its first call is recorded"] = None
+            return
+        why = unseen(module, args)
+        if why:
+            self.notes[f"timesteps: {name} {why}; its gradient through time is not recorded"] = None
+        else:
+            Replay(name, module, args, output).follow(self._see_through_time, self.guard)
+
+    def _see_through_time(self, replay: Replay) -> bool:
+        """A gradient has come to a recurrent module's output: whether it counts."""
+        if not self.accumulates(replay.module):
+            return False
+        if not any(replay is known for known in self.replays):
             self.replays.append(replay)
+        return True
 
     # ---- finding out what there is
 
@@ -262,7 +279,7 @@ class Layers:
                     by_matrix[node] = candidate
                     break
         trunk = graph.trunk(by_matrix)
-        for node, key in self.nodes.items():
+        for node, key in self.nodes.items() if self.alone else ():
             source = self._only_source(node, key, graph)
             if source is not None:
                 self.memory.fed_by[key] = source

@@ -72,6 +72,10 @@ class Moments:
         if not self._hooks:
             self._anchor.distrust()  # nothing would show that a backward missed it
 
+    def ask_all(self) -> None:
+        """Trusts no parameter to tell alone that a backward runs."""
+        self._anchor.distrust()
+
     def stop(self) -> None:
         self._anchor.lift()
         for handle in self._hooks:
@@ -187,6 +191,9 @@ class Moments:
     def _step_inside_backward(self, optimizer: Any) -> None:
         self._inside_backward = True
         if not self._reads:
+            return
+        if any(self.parameters.processes.sharded):
+            self.note("gradients: an optimizer that steps inside backward takes shards that are not yet added up")
             return
         if self._latest is None:
             self._latest = self.parameters.nothing(full=self._full)

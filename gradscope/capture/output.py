@@ -47,12 +47,14 @@ class OutputTally:
     """The micro-batches of one step, on the device."""
 
     judge: Judge
+    device: torch.device
     parts: list[Part] = field(default_factory=list)
     repeated: bool = False
 
     def see(self, output: Tensor, guard: Guard = unguarded) -> None:
         """Follows the gradient to this output, (rows, ..., units) or (rows,)."""
         node, number = output.grad_fn, output.output_nr
+        self.device = output.device
         seen = _rows(output.detach()).clone()
         before_this = len(self.parts)
 
@@ -75,12 +77,16 @@ class OutputTally:
 
     def finish(self, processes: Processes) -> dict[str, Tensor]:
         """The sums about the whole batch's means, from the parts' (Chan, Golub & LeVeque 1983)."""
-        if not self.parts or self.repeated or len({len(p.gradient) for p in self.parts}) > 1:
+        usable = bool(self.parts) and not self.repeated and len({len(p.gradient) for p in self.parts}) == 1
+        units, device = processes.share(len(self.parts[0].gradient) if usable else 0), self.device
+        if not units:
             return {}
-        first = self.parts[0].gradient
-        counts = torch.tensor([float(p.rows) for p in self.parts], dtype=first.dtype, device=first.device)[:, None]
-        means = torch.stack([torch.stack([p.gradient, p.output]) for p in self.parts])  # (parts, 2, units)
-        within = torch.stack([torch.stack([p.residual, p.spread, p.product]) for p in self.parts]).sum(0)
+        parts = self.parts if usable and len(self.parts[0].gradient) == units else []
+        counts = torch.tensor([float(p.rows) for p in parts], dtype=wide(device), device=device)[:, None]
+        means, within = counts.new_zeros((0, 2, units)), counts.new_zeros(3)
+        if parts:
+            means = torch.stack([torch.stack([p.gradient, p.output]) for p in parts])  # (parts, 2, units)
+            within = torch.stack([torch.stack([p.residual, p.spread, p.product]) for p in parts]).sum(0)
         total = processes.add_up(torch.cat([counts.sum(0), (counts[:, None] * means).sum(0).flatten()]))
         mean = (total[1:] / total[0]).view(2, -1)
         apart = means - mean

@@ -64,7 +64,13 @@ class Recorder:
             note(f"layers: {compiled} is compiled; its inside runs no hooks, so only its parameters are recorded")
         names = public_names(self.root)
         modules = [(names[m], m) for m in self.root.modules() if m is not self.root and not _inside(names[m], compiled)]
-        self.layers = Layers(self.root, modules, self._guard) if compiled != "the model" else None
+        self.layers: Layers | None = None
+        if self.processes.layers_unseen:
+            note(f"layers: {self.processes.layers_unseen}; their signals are not recorded")
+        elif compiled != "the model":
+            self.layers = Layers(self.root, modules, self._guard, alone=not self.processes.many)
+        if self.processes.alone_of_many:
+            note("several processes run, and the model is wrapped by none of them: what is recorded is this process's own")
         for name, module in modules:
             if isinstance(module, nn.RNNBase) and (why := replayable(module)):
                 note(f"timesteps: {name} {why}; its gradient through time is not recorded")
@@ -77,6 +83,8 @@ class Recorder:
             backward_ended=self._backward_ended,
             closure_evaluated=self._closure_evaluated,
         )
+        if any(self.processes.sharded):  # all processes must read at the same moments
+            self.moments.ask_all()
         self._broken = False
         self._reads = 0
         self._registered = False
@@ -235,7 +243,7 @@ class Recorder:
             self.buffer.add(row)
         elif self.moments.stepped and layers.watched:
             self.note("layers: no module with a gradient was called; its signals are not recorded")
-        for timesteps in rows.timestep_rows(self.step_index, layers, self.moments.inverse_scale):
+        for timesteps in rows.timestep_rows(self.step_index, layers, self.processes, self.moments.inverse_scale):
             self.buffer.add(timesteps)
         of_step = rows.output_columns(layers, self.processes, self.moments.inverse_scale)
         if row is not None and not of_step and not layers.output.repeated:

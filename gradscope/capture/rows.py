@@ -11,7 +11,7 @@ from torch import Tensor
 from gradscope.capture.buffer import Complete, Pending
 from gradscope.capture.distributed import Processes
 from gradscope.capture.layers import Layers
-from gradscope.capture.packing import SAFE, is_safe
+from gradscope.capture.packing import SAFE, is_safe, wide
 from gradscope.capture.parameters import Parameters, Reading
 from gradscope.record.grid import Block, Bools, Floats
 
@@ -45,13 +45,17 @@ def parameter_row(
 
 def layer_row(step: int, layers: Layers, processes: Processes, inverse_scale: Tensor | None) -> Pending | None:
     """The rows of ``layers``; None where no station was reached by a gradient."""
-    gather, world = layers.gather, processes.world
-    device = gather.finish(processes, inverse_scale)
+    gather = layers.gather
     kept = [i for i in gather.seen() if gather.keys[i][0] in layers.infos]  # a sample that discovers watches more
+    if not kept and not processes.many:
+        return None
+    device = gather.finish(processes, inverse_scale, kept)
+    if processes.many:
+        kept = list(range(len(gather.keys)))
     if not kept:
         return None
     entities = tuple(gather.keys[i] for i in kept)
-    return Pending("layers", step, entities, device=device, complete=lambda arrived: gather.complete(arrived, world, kept))
+    return Pending("layers", step, entities, device=device, complete=lambda arrived: gather.complete(arrived, kept))
 
 
 def output_columns(layers: Layers, processes: Processes, inverse_scale: Tensor | None) -> dict[str, Tensor]:
@@ -62,13 +66,22 @@ def output_columns(layers: Layers, processes: Processes, inverse_scale: Tensor |
     return output
 
 
-def timestep_rows(step: int, layers: Layers, inverse_scale: Tensor | None) -> Iterator[Pending]:
-    """The rows of ``timesteps``, one recurrent module at a time."""
+def timestep_rows(step: int, layers: Layers, processes: Processes, inverse_scale: Tensor | None) -> Iterator[Pending]:
+    """The rows of ``timesteps``, one recurrent module at a time: over all rows that have the time step."""
+    found: dict[str, list[Tensor]] = {}
     for replay in layers.replays:
-        if (norms := replay.norms()) is not None:
-            entities = tuple((replay.name, t) for t in range(len(norms)))
-            scaled = norms if inverse_scale is None else norms * inverse_scale.to(norms)
-            yield Pending("timesteps", step, entities, {}, {"backward_norm": scaled})
+        if replay.lost:
+            layers.notes[f"timesteps: {replay.name} {replay.lost}; its gradient through time is not recorded"] = None
+        elif (norms := replay.norms()) is not None:
+            found.setdefault(replay.name, []).append(norms)
+    lengths = processes.share({name: max(map(len, parts)) for name, parts in found.items()})
+    for name, length in lengths.items():
+        squares = torch.zeros(length, dtype=wide(layers.gather.device), device=layers.gather.device)
+        for norms in found.get(name, ()):
+            squares[: len(norms)] += norms[:length].square()
+        norms = processes.add_up(squares).sqrt() / processes.world
+        scaled = norms if inverse_scale is None else norms * inverse_scale.to(norms)
+        yield Pending("timesteps", step, tuple((name, t) for t in range(length)), {}, {"backward_norm": scaled})
 
 
 def scale_of(scaler: object) -> Tensor | None:

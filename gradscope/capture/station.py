@@ -36,13 +36,21 @@ class Station:
         self.recurrent = isinstance(module, nn.RNNBase)
         self.before = layers.guard(self._before)
         self.after = layers.guard(self._after)
+        self.named = layers.guard(self._after_named)
         self._calls: list[_Call] = []
 
     def attach(self) -> list[Any]:
-        handles = [self.module.register_forward_hook(self.after)]
+        if self.recurrent:  # its input and state may come by name
+            handles = [self.module.register_forward_hook(self.named, with_kwargs=True)]
+        else:
+            handles = [self.module.register_forward_hook(self.after)]
         if self.activation is not None and self.activation.overwrites:
             handles.append(self.module.register_forward_pre_hook(self.before))
         return handles
+
+    def _after_named(self, module: nn.Module, args: tuple[Any, ...], named: dict[str, Any], output: object) -> None:
+        rest = ("input", "hx")[len(args) :]
+        self._after(module, (*args, *(named.get(name) for name in rest)), output)
 
     def edge(self, number: int) -> int | None:
         """Index of a call's input among its node's producers; None where the module is more than one node."""
@@ -88,8 +96,8 @@ class Station:
         self._calls[number].see(node, tensor, args)
         if self.activation is not None and not self.activation.overwrites:
             self._see_inputs(module, args, number)
-        if self.recurrent and number == 0:
-            layers.see_recurrent(self.name, cast(nn.RNNBase, module), args, output)
+        if self.recurrent:
+            layers.see_recurrent(self.name, cast(nn.RNNBase, module), number, args, output)
 
 
 class _Call:

@@ -9,7 +9,6 @@ gradient that reached the last output is sent back through it alone (Pascanu et 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -36,65 +35,85 @@ def replayable(module: nn.RNNBase) -> str | None:
     return None
 
 
-@dataclass
+def unseen(module: nn.RNNBase, args: tuple[Any, ...]) -> str | None:
+    """Why a call of a recurrent module cannot be replayed; None where it can."""
+    if (why := replayable(module)) is not None:
+        return why
+    if not args or not isinstance(args[0], Tensor):
+        return "takes a packed sequence"
+    if any(hasattr(p, "to_local") for p in module.parameters()):
+        return "has its weights sharded"
+    return None
+
+
 class Replay:
-    """One call of a recurrent module: what it needs to be unrolled again after the step has changed the weights."""
+    """One call of a recurrent module: what it needs to be unrolled again after the step has changed the weights.
 
-    name: str
-    mode: str
-    inputs: Tensor
-    """(T, B, features)"""
-    state: tuple[Tensor, ...] | None
-    weights: list[list[list[Tensor]]]
-    """[layer][direction] -> w_ih, w_hh and, with bias, b_ih, b_hh"""
-    cotangents: dict[str, Tensor]
-    unbatched: bool
-    batch_first: bool
+    Kept by the graph of the call alone until a gradient comes back to it.
+    """
 
-    @classmethod
-    def begin(
-        cls, name: str, module: nn.RNNBase, args: tuple[Any, ...], output: Any, guard: Guard = unguarded
-    ) -> Replay | None:
-        """Keeps copies and follows the gradient to the output sequence and the last state; None for a packed sequence."""
-        if replayable(module) or not args or not isinstance(args[0], Tensor):
-            return None
-        inputs = args[0].detach()
-        unbatched = inputs.dim() == 2
-        if unbatched:
-            inputs = inputs[:, None]
-        elif module.batch_first:
-            inputs = inputs.transpose(0, 1)
-        state = args[1] if len(args) > 1 else None
-        states = None if state is None else tuple(s.detach() for s in (state if isinstance(state, tuple) else (state,)))
-        if states is not None and unbatched:
-            states = tuple(s[:, None] for s in states)
+    def __init__(self, name: str, module: nn.RNNBase, args: tuple[Any, ...], output: Any) -> None:
+        self.name = name
+        self.module = module
+        self.mode = module.mode
+        self.batch_first = module.batch_first
         weights = [[p.detach().clone() for p in group] for group in module.all_weights]
         directions = 2 if module.bidirectional else 1
-        grouped = [weights[i : i + directions] for i in range(0, len(weights), directions)]
-        replay = cls(name, module.mode, inputs, states, grouped, {}, unbatched, module.batch_first)
+        self.weights = [weights[i : i + directions] for i in range(0, len(weights), directions)]
+        """[layer][direction] -> w_ih, w_hh and, with bias, b_ih, b_hh"""
+        self.dtype = weights[0][0].dtype  # under autocast the inputs have another
+        inputs = args[0].detach()
+        self.unbatched = inputs.dim() == 2
+        self.inputs = self._in_time(inputs).to(self.dtype)
+        """(T, B, features)"""
+        state = args[1] if len(args) > 1 else None
+        given = () if state is None else state if isinstance(state, tuple) else (state,)
+        self.state = tuple(self._batched(s.detach(), 1).to(self.dtype) for s in given)
+        self._kept = [(tensor, tensor._version) for tensor in (self.inputs, *self.state)]
         sequence, last = output
-        replay._follow("output", sequence, guard)
-        for kind, tensor in zip(("h", "c"), last if isinstance(last, tuple) else (last,), strict=False):
-            replay._follow(kind, tensor, guard)
-        return replay
+        self.outputs = [("output", sequence), *zip(("h", "c"), last if isinstance(last, tuple) else (last,), strict=False)]
+        self.cotangents: dict[str, Tensor] = {}
+        self.repeated = False
 
-    def _follow(self, kind: str, tensor: Tensor, guard: Guard) -> None:
-        node, number = tensor.grad_fn, tensor.output_nr
-        if node is None:
-            return
+    def follow(self, counts: Callable[[Replay], bool], guard: Guard = unguarded) -> None:
+        """Keeps the gradients that come to the outputs, if ``counts`` says that they count."""
+        outputs, self.outputs = self.outputs, []
+        for kind, tensor in outputs:
+            if tensor.grad_fn is not None:
+                tensor.grad_fn.register_prehook(guard(self._keeper(kind, tensor.output_nr, counts)))
 
+    def _keeper(self, kind: str, number: int, counts: Callable[[Replay], bool]) -> Callable[[tuple[Tensor | None, ...]], None]:
         def before(gradients: tuple[Tensor | None, ...]) -> None:
-            if (gradient := gradients[number]) is not None:
-                self.cotangents[kind] = gradient.detach().clone()
+            if (gradient := gradients[number]) is not None and counts(self):
+                self.repeated = self.repeated or kind in self.cotangents
+                self.cotangents[kind] = gradient.detach().to(self.dtype, copy=True)
 
-        node.register_prehook(guard(before))
+        return before
+
+    @property
+    def lost(self) -> str | None:
+        """Why there is nothing to replay although a gradient came."""
+        if self.repeated:
+            return "got several gradients one after the other"
+        if any(tensor._version != version for tensor, version in self._kept):
+            return "had its input or state overwritten"
+        return None
+
+    def _in_time(self, tensor: Tensor) -> Tensor:
+        """(T, B, features), whatever the layout of the module."""
+        tensor = self._batched(tensor, 1)
+        return tensor.transpose(0, 1) if self.batch_first and not self.unbatched else tensor
+
+    def _batched(self, tensor: Tensor, dim: int) -> Tensor:
+        return tensor.unsqueeze(dim) if self.unbatched else tensor
 
     def norms(self) -> Tensor | None:
         """Gradient of the last output with respect to the state after each time step, norm over batch, units and layers: (T,)
 
-        Both h and c of an LSTM count. None where no gradient reached the output.
+        Both h and c of an LSTM count. A direction that runs backwards counts its steps as it takes them: its last is the first
+        of the sequence. None where no gradient reached the output, or several did one after the other.
         """
-        if not self.cotangents:
+        if not self.cotangents or self.lost:
             return None
         with torch.enable_grad():
             states, ends = self._unroll()
@@ -126,7 +145,7 @@ class Replay:
             for direction, weights in enumerate(layer):
                 hidden = weights[1].shape[1]
                 zeros = self.inputs.new_zeros(self.inputs.shape[1], hidden)
-                start = [zeros, zeros] if self.state is None else [s[place] for s in self.state]
+                start = [s[place] for s in self.state] or [zeros, zeros]
                 h, c = start[0], start[1] if len(start) > 1 else zeros
                 place += 1
                 seen: list[Tensor] = []
@@ -150,10 +169,7 @@ class Replay:
         pulled: list[Tensor] = []
         last = self.cotangents.get("output")
         if last is not None:
-            if self.unbatched:
-                last = last[:, None]
-            elif self.batch_first:
-                last = last.transpose(0, 1)
+            last = self._in_time(last)
             directions = len(self.weights[-1])
             for d, piece in enumerate(last.chunk(directions, -1)):
                 pulls.append(ends[len(ends) - directions + d][0])
@@ -162,7 +178,7 @@ class Replay:
             if (end := self.cotangents.get(kind)) is not None:
                 for i, states in enumerate(ends):
                     pulls.append(states[at])
-                    pulled.append(end[i][None] if self.unbatched else end[i])
+                    pulled.append(self._batched(end, 1)[i])
         return pulls, pulled
 
 
