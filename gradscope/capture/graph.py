@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+RECURRENT = 4
+"""Uses of one matrix in one forward pass that make a time series."""
 Node = Any
 """A ``torch.autograd.graph.Node``; its Python object is the same for as long as something holds it."""
 
@@ -24,8 +27,11 @@ class Graph:
     def __init__(self, roots: Sequence[Node]) -> None:
         self.nodes: list[Node] = []
         self.consumers: dict[Node, list[Node]] = {}
+        self.leaves: dict[Node, list[Node]] = {}
+        """Accumulators of leaves, and the nodes that take the leaf."""
         heap: list[tuple[int, int, Node]] = []
-        for root in dict.fromkeys(roots):
+        self.roots = dict.fromkeys(roots)
+        for root in self.roots:
             self.consumers[root] = []
             heapq.heappush(heap, (-_sequence(root), len(heap), root))
         pushed = len(heap)
@@ -33,7 +39,10 @@ class Graph:
             node = heapq.heappop(heap)[2]
             self.nodes.append(node)
             for producer, _ in node.next_functions:
-                if producer is None or hasattr(producer, "variable"):
+                if producer is None:
+                    continue
+                if hasattr(producer, "variable"):
+                    self.leaves.setdefault(producer, []).append(node)
                     continue
                 known = self.consumers.get(producer)
                 if known is None:
@@ -75,6 +84,53 @@ class Graph:
                     found.add(at)
                 at = parent[at]
         return found
+
+    def recurrences(self) -> list[Recurrence]:
+        """Matrices that are used ``RECURRENT`` times or more, one use behind the other."""
+        found = []
+        for accumulator, takers in self.leaves.items():
+            weight = accumulator.variable
+            if weight.dim() < 2:
+                continue
+            uses = sorted({use for taker in takers for use in self._uses(taker)}, key=_sequence)
+            if len(uses) >= RECURRENT and (series := self._in_time(weight, uses)) is not None:
+                found.append(series)
+        return found
+
+    def _uses(self, taker: Node) -> list[Node]:
+        """Where a leaf is used: a transposed or converted copy of it is no use yet."""
+        if len(taker.next_functions) > 1:
+            return [taker]
+        return [use for consumer in self.consumers[taker] for use in self._uses(consumer)]
+
+    def _in_time(self, weight: torch.Tensor, uses: list[Node]) -> Recurrence | None:
+        """The uses as a time series; None where one is not behind the next."""
+        place = {use: i for i, use in enumerate(uses)}
+        behind: dict[Node, int] = {}  # the latest use among a node and all that is behind it
+        for node in reversed(self.nodes):
+            latest = max((behind.get(p, -1) for p, _ in node.next_functions if p is not None), default=-1)
+            if node in place and latest != place[node] - 1:
+                return None
+            behind[node] = place.get(node, latest)
+        end = len(uses)
+        ahead: dict[Node, int] = {}  # the first use that a node leads to
+        alone = True
+        for node in self.nodes:
+            nexts = [place.get(c, ahead[c]) for c in self.consumers[node]]
+            ahead[node] = min(nexts, default=end)
+            # a state leads on, to the next use or the next state; one that leads to the roots by itself has a loss of its own
+            if behind[node] >= 0 and ahead[node] < end - 1 and (node in self.roots or max(nexts) == end):
+                alone = False
+        return Recurrence(weight, uses, alone)
+
+
+@dataclass(frozen=True)
+class Recurrence:
+    """A matrix and the nodes of its uses in time; ``last_alone``: of the states only the last leads to the roots by itself."""
+
+    weight: torch.Tensor
+    uses: list[Node]
+    last_alone: bool
 
 
 def _sequence(node: Node) -> int:

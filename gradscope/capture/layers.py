@@ -22,6 +22,7 @@ from gradscope.capture.functional import Functional
 from gradscope.capture.gather import Gather, Key, Memory
 from gradscope.capture.graph import Graph, Node, tensors_in
 from gradscope.capture.guard import Guard, unguarded
+from gradscope.capture.loops import Loops, Pass
 from gradscope.capture.naming import parameter_names
 from gradscope.capture.output import OutputTally
 from gradscope.capture.station import Station
@@ -61,6 +62,7 @@ class Layers:
         self.notes: dict[str, None] = {}
         """What could not be seen, and why."""
         self.functional = Functional(self.modules, self.notes)
+        self.loops = Loops(self.modules, self.notes)
         self._order: dict[str, int] = {}
         """In which order the modules ran when they first did."""
         self.discovering = True
@@ -106,7 +108,7 @@ class Layers:
         """Lets go of everything that a step left: sums, nodes, tensors."""
         self.gather = Gather(self.memory, self.device, first=self.discovering)
         self.output = OutputTally(self, self.device)
-        self.replays: list[Replay] = []
+        self.replays: list[Replay | Pass] = []
         self._through_time = False
         self._turns: list[int] = []
         """The autograd sequence number with which each turn began: it tells which one a gradient belongs to."""
@@ -158,6 +160,7 @@ class Layers:
         self._looks = looks
         self.discovering = True
         self.functional.known = {}
+        self.loops.known = {}
         self.memory.fed_by.clear()
         self.memory.same = {}
         self.watched = {n: m for n, m in self.modules.items() if n in self.activations or any(True for _ in m.parameters())}
@@ -233,8 +236,10 @@ class Layers:
             return
         if self.discovering:
             self._discover([t.grad_fn for t in roots])
-        elif self.functional.known:
-            self.functional.read(Graph([t.grad_fn for t in roots]), self.nodes, self.gather, learn=False)
+        elif self.functional.known or (self.loops.known and self._through_time):
+            graph = Graph([t.grad_fn for t in roots])
+            self.functional.read(graph, self.nodes, self.gather, learn=False)
+            self._follow_loops(graph)
         main = next((t for t in roots if t.dim() >= 2), next((t for t in roots if t.numel() > 1), None))
         if main is not None:
             self.output.see(main, self.guard)
@@ -251,9 +256,13 @@ class Layers:
         else:
             Replay(name, module, args, output).follow(self._see_through_time, self.guard)
 
-    def _see_through_time(self, replay: Replay) -> bool:
+    def _follow_loops(self, graph: Graph) -> None:
+        if self._through_time and self.loops.known:
+            self.loops.follow(graph, self._see_through_time, self.guard)
+
+    def _see_through_time(self, replay: Replay | Pass) -> bool:
         """A gradient has come to a recurrent module's output: whether it counts."""
-        if not self.accumulates(replay.module):
+        if not self.accumulates(self.model):
             return False
         if not any(replay is known for known in self.replays):
             self.replays.append(replay)
@@ -286,6 +295,8 @@ class Layers:
             else:
                 self.memory.fed_by.pop(key, None)
         self.functional.read(graph, self.nodes, self.gather, learn=True)
+        self.loops.learn(graph, self._owned)
+        self._follow_loops(graph)
         on_trunk = {self.nodes[node][0]: by_matrix[node] for node in by_matrix if node in trunk}
         stations = dict.fromkeys(n for n, _ in self.nodes.values() if n in on_trunk or self._is_leaf_station(n))
         formats = {name: _format(node) for node, (name, _) in self.nodes.items()}
@@ -304,7 +315,7 @@ class Layers:
             trunk=trunk or (known is not None and known.trunk),
             width=self.gather.widths[self.gather.slots[name, 0]] if (name, 0) in self.gather.slots else None,
             activation=activation.kind if activation else None,
-            recurrent=isinstance(module, nn.RNNBase),
+            recurrent=isinstance(module, nn.RNNBase) or name in self.loops.known,
             block=self.blocks.get(name),
             dtype=dtype or (known.dtype if known else None),
         )
