@@ -30,6 +30,7 @@ Every key with its default, for the default network and data:
 
 """
 Schema = Mapping[str, Any]
+WORDS = {"integer": "whole number", "number": "number", "boolean": "true or false", "string": "text", "null": "null"}
 
 
 def page() -> str:
@@ -107,9 +108,8 @@ def _takes(part: Schema) -> str:
         return ", ".join(f"`{value}`" for value in part["enum"])
     if part["type"] == "array":
         members = part.get("prefixItems")
-        return f"{len(members)} numbers" if members else "a list of texts"
-    word = {"integer": "whole number", "number": "number", "boolean": "true or false", "string": "text", "null": "null"}
-    return word[part["type"]] + _bounds(part)
+        return f"{len(members)} numbers" if members else f"a list of {WORDS[part['items']['type']]}s{_bounds(part['items'])}"
+    return WORDS[part["type"]] + _bounds(part)
 
 
 def _bounds(part: Schema) -> str:

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gradscope.errors import TrainingError, UnsupportedError
-from gradscope.training.config import ARCHITECTURES, DATASETS, Adam, AdamW, Config, Optimizer, RMSprop, Sgd
+from gradscope.training.config import ARCHITECTURES, DATASETS, Config
 from gradscope.training.data import Data
 from gradscope.training.device import resolve
 from gradscope.training.initialisation import effective_sigma_w, gain_of, unit_variance
+from gradscope.training.optimizers import Adam, AdamW, Optimizer, RMSprop, Sgd
 from gradscope.training.options import Init
 from gradscope.training.seeds import derive
 

@@ -15,7 +15,9 @@ from gradscope.plugins import Registry
 from gradscope.strict.problems import validated
 from gradscope.strict.section import Choice, Section
 from gradscope.strict.yaml12 import Document, Problem, dump, read
-from gradscope.training.options import LAYOUTS, Count, DataOptions, ModelOptions, Positive, Shape, Share
+from gradscope.training.optimizers import OPTIMIZERS, Optimizer, Sgd
+from gradscope.training.options import LAYOUTS, Count, DataOptions, ModelOptions, Positive, Shape
+from gradscope.training.schedule import SCHEDULES, Constant, Schedule
 
 ARCHITECTURES = Registry("gradscope.training.architectures", noun="architecture")
 """Each file: a pydantic model ``Options`` (a ``ModelOptions``) and ``build(options, ...)``, which imports torch."""
@@ -50,135 +52,6 @@ class OptionsOf(Mapping[str, type[Section]]):
 
     def __len__(self) -> int:
         return len(self.registry)
-
-
-class Sgd(Section):
-    """Stochastic gradient descent, torch.optim.SGD."""
-
-    name: Literal["sgd"] = "sgd"
-    lr: Positive = 0.05
-    """Learning rate."""
-    momentum: Share = 0.9
-    """Share of the last update that is kept; 0 for none."""
-    dampening: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Share of the gradient that momentum leaves out."""
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    """Factor of the L2 penalty that is added to the gradient."""
-    nesterov: bool = False
-    """Nesterov's momentum."""
-
-    def contradictions(self) -> Iterable[tuple[str, str]]:
-        if self.nesterov and not self.momentum:
-            yield "nesterov", "Nesterov's momentum needs momentum above 0"
-        if self.nesterov and self.dampening:
-            yield "nesterov", "Nesterov's momentum allows no dampening"
-
-
-Betas = Annotated[tuple[Share, Share], Field(strict=False)]
-
-
-class Adam(Section):
-    """Adam (Kingma & Ba 2015), torch.optim.Adam."""
-
-    name: Literal["adam"] = "adam"
-    lr: Positive = 1e-3
-    """Learning rate."""
-    betas: Betas = (0.9, 0.999)
-    """Decay rates of the running means of the gradient and of its square."""
-    eps: Positive = 1e-8
-    """Added to the denominator."""
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    """Factor of the L2 penalty that is added to the gradient."""
-
-
-class AdamW(Section):
-    """Adam with decoupled weight decay (Loshchilov & Hutter 2019), torch.optim.AdamW."""
-
-    name: Literal["adamw"] = "adamw"
-    lr: Positive = 1e-3
-    """Learning rate."""
-    betas: Betas = (0.9, 0.999)
-    """Decay rates of the running means of the gradient and of its square."""
-    eps: Positive = 1e-8
-    """Added to the denominator."""
-    weight_decay: Annotated[float, Field(ge=0)] = 0.01
-    """Share of the weight that is taken off, times lr, at each step."""
-
-
-class RMSprop(Section):
-    """RMSprop (Hinton 2012), torch.optim.RMSprop."""
-
-    name: Literal["rmsprop"] = "rmsprop"
-    lr: Positive = 1e-2
-    """Learning rate."""
-    alpha: Share = 0.99
-    """Decay rate of the running mean of the squared gradient."""
-    eps: Positive = 1e-8
-    """Added to the denominator."""
-    momentum: Share = 0.0
-    """Share of the last update that is kept; 0 for none."""
-    centered: bool = False
-    """Divide by an estimate of the gradient's standard deviation instead of its root mean square."""
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    """Factor of the L2 penalty that is added to the gradient."""
-
-
-Optimizer = Sgd | Adam | AdamW | RMSprop
-OPTIMIZERS: Mapping[str, type[Section]] = {"sgd": Sgd, "adam": Adam, "adamw": AdamW, "rmsprop": RMSprop}
-
-
-class ScheduleOptions(Section):
-    """What all schedules share. Warm-up comes first; the schedule runs over the steps that are left."""
-
-    name: str
-    warmup_steps: Annotated[int, Field(ge=0)] = 0
-    """Steps over which the learning rate rises linearly to lr."""
-
-
-class Constant(ScheduleOptions):
-    """The learning rate stays at lr."""
-
-    name: Literal["constant"] = "constant"
-
-
-class Linear(ScheduleOptions):
-    """The learning rate falls on a straight line."""
-
-    name: Literal["linear"] = "linear"
-    end_factor: Annotated[float, Field(ge=0)] = 0.0
-    """Learning rate at the end, as a share of lr."""
-
-
-class Cosine(ScheduleOptions):
-    """The learning rate falls along half a cosine (Loshchilov & Hutter 2017)."""
-
-    name: Literal["cosine"] = "cosine"
-    end_factor: Annotated[float, Field(ge=0)] = 0.0
-    """Learning rate at the end, as a share of lr."""
-
-
-class Step(ScheduleOptions):
-    """The learning rate is multiplied by gamma every step_size steps."""
-
-    name: Literal["step"] = "step"
-    step_size: Count = 100
-    """Steps between two falls."""
-    gamma: Positive = 0.1
-    """Factor of each fall."""
-
-
-class Exponential(ScheduleOptions):
-    """The learning rate is multiplied by gamma at each step."""
-
-    name: Literal["exponential"] = "exponential"
-    gamma: Positive = 0.99
-    """Factor of each step."""
-
-
-Schedule = Constant | Linear | Cosine | Step | Exponential
-SCHEDULES: Mapping[str, type[Section]] = {
-    "constant": Constant, "linear": Linear, "cosine": Cosine, "step": Step, "exponential": Exponential,
-}  # fmt: skip
 
 
 class Training(Section):

@@ -18,7 +18,9 @@ from gradscope.errors import ConfigError
 from gradscope.strict.problems import validated
 from gradscope.strict.section import Section, descriptions
 from gradscope.strict.yaml12 import dump, parse
-from gradscope.training.config import ARCHITECTURES, DATASETS, OPTIMIZERS, SCHEDULES, AdamW, Config, load_config
+from gradscope.training.config import ARCHITECTURES, DATASETS, Config, load_config
+from gradscope.training.optimizers import OPTIMIZERS, AdamW
+from gradscope.training.schedule import SCHEDULES
 
 DESIGN = """\
 name: plain-sigmoid-20

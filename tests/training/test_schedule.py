@@ -3,8 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gradscope.training.config import Constant, Cosine, Exponential, Linear, Step
-from gradscope.training.schedule import factor
+from gradscope.training.schedule import Constant, Cosine, Exponential, Linear, MultiStep, Step, factor
 
 STEPS = 40
 
@@ -26,6 +25,7 @@ SAME_AS_TORCH = [
     (Linear(end_factor=0.1), lambda o: SCHEDULERS.LinearLR(o, start_factor=1.0, end_factor=0.1, total_iters=STEPS)),
     (Cosine(end_factor=0.2), lambda o: SCHEDULERS.CosineAnnealingLR(o, T_max=STEPS, eta_min=0.2)),
     (Step(step_size=7, gamma=0.5), lambda o: SCHEDULERS.StepLR(o, step_size=7, gamma=0.5)),
+    (MultiStep(milestones=(8, 21), gamma=0.5), lambda o: SCHEDULERS.MultiStepLR(o, milestones=[8, 21], gamma=0.5)),
     (Exponential(gamma=0.9), lambda o: SCHEDULERS.ExponentialLR(o, gamma=0.9)),
 ]
 
@@ -45,3 +45,13 @@ def test_warm_up_rises_linearly_to_the_full_rate_and_the_schedule_runs_over_the_
 
 def test_warm_up_may_take_the_whole_training() -> None:
     assert factor(Linear(warmup_steps=STEPS), STEPS - 1, STEPS) == 1.0
+
+
+def test_milestones_are_steps_of_the_training_whatever_the_warm_up() -> None:
+    schedule = MultiStep(milestones=(12, 20), warmup_steps=10)
+    assert [factor(schedule, s, STEPS) for s in (9, 10, 11, 12, 19, 20, 39)] == pytest.approx([1, 1, 1, 0.1, 0.1, 0.01, 0.01])
+
+
+def test_milestones_that_do_not_rise_are_refused_at_the_one_that_does_not() -> None:
+    with pytest.raises(ValueError, match=r"milestones\.1`\n  not after the one before \(got 8 after 8"):
+        MultiStep(milestones=(8, 8))

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from gradscope.training.build import build, loss_function
-from gradscope.training.config import OPTIMIZERS, Config
+from gradscope.training.config import Config
 from gradscope.training.data import Data, Split
+from gradscope.training.optimizers import OPTIMIZERS
 from gradscope.training.trainer import Trainer
 from tests.training.configs import config
 
