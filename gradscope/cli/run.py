@@ -116,14 +116,13 @@ def _going_on(path: Path | None) -> tuple[Config, Path, Training]:
 
 
 def shown_in(view: LiveView) -> Watcher:
-    """Shows each step that is due, with the gradient by layer as it was last recorded."""
+    """Shows each step that is due, with the gradient by layer as it was recorded since the last one shown."""
     from gradscope.signals.profiles import depth_profile
 
     def show(progress: Progress) -> None:
         if view.due(progress.step):
-            last = depth_profile(progress.scope.run).measured
-            measured = (None, None) if last.empty else (last.values[-1], last.present[-1])
-            view.update(progress.step, progress.loss, *measured)
+            fresh = depth_profile(progress.scope.fresh()).measured if view.shows_gradients else None
+            view.update(progress.step, progress.loss, fresh)
 
     return show
 

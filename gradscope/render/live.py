@@ -1,7 +1,8 @@
-"""What is seen while a training runs: progress, steps/s, time left, loss, and the gradient by layer as a strip.
+"""What is seen while a training runs: progress, time left, loss, the gradient by layer as a strip, by layer and step as a
+small heat map, and findings as they come.
 
-Takes plain data. On a terminal it redraws in place a few times a second; elsewhere (a file, CI) it says a line now and
-then. Between two redraws a step costs one reading of the clock.
+On a terminal it redraws in place a few times a second; elsewhere (a file, CI) it says a line now and then. Between two redraws
+a step costs one reading of the clock, and a redraw reads what was recorded since the one before.
 """
 
 from __future__ import annotations
@@ -12,18 +13,20 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TextIO
 
-import numpy as np
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from gradscope.record.grid import Bools, Floats
+from gradscope.record.finding import Finding
+from gradscope.render.formats.text import SEVERITY
+from gradscope.render.mosaic import mosaic
 from gradscope.render.strip import strip
 from gradscope.render.terminal import Terminal
 from gradscope.render.words import number, plain
-from gradscope.signals.states import states
+from gradscope.signals.profiles import Profile
+from gradscope.signals.reduce import condense, joined
 
 PERIOD = 0.25
 """Seconds between two redraws, at least."""
@@ -33,6 +36,12 @@ LINES, PAUSE = 10, 1.0
 """Where nothing can be redrawn: lines over a whole training, and seconds between two of them, at least."""
 RECENT = 20
 """Updates that the speed is taken over: the first steps of a training are slow, and not what is to come."""
+HISTORY = 512
+"""Recorded steps that are kept for the map; beyond, of each few the value that stands out most."""
+MAP_LINES, FINDING_LINES = 4, 3
+MARGIN = 24
+"""Columns beside the strip and the map."""
+WIDEST = 160
 
 
 class LiveView:
@@ -58,6 +67,9 @@ class LiveView:
         self._shown: deque[tuple[float, int]] = deque(maxlen=RECENT)
         self._said = 0
         self._live: Live | None = None
+        self._history: Profile | None = None
+        self._latest: Profile | None = None
+        self._findings: list[tuple[int, Finding]] = []
 
     def __enter__(self) -> LiveView:
         if self._terminal.interactive:
@@ -88,20 +100,33 @@ class LiveView:
             return self._asked >= self._next
         return self._tenth(step) > self._said and self._asked >= self._next
 
-    def update(self, step: int, loss: float, gradient: Floats | None = None, present: Bools | None = None) -> None:
-        """Show where the training stands: the loss of ``step`` and the gradient norm by layer (L,), input first.
+    @property
+    def shows_gradients(self) -> bool:
+        """Whether ``update`` draws a gradient at all: plain lines say none."""
+        return self._live is not None
 
-        ``present`` (L,) says which layers were measured; without it all were.
-        """
+    def update(self, step: int, loss: float, fresh: Profile | None = None) -> None:
+        """Show where the training stands: the loss of ``step``, and the gradient by layer as recorded since the last update."""
+        if fresh is not None and not fresh.empty:
+            self._history, self._latest = joined(self._history, fresh, HISTORY), fresh
         if self._live:
-            self._live.update(self._picture(step, loss, gradient, present), refresh=True)
+            self._live.update(self._picture(step, loss), refresh=True)
         else:
             self._said = self._tenth(step)
-            self._stream.write(f"{self.name}: {', '.join(self._facts(step, loss))}\n")
-            self._stream.flush()
+            self._say(f"{self.name}: {', '.join(self._facts(step, loss))}")
         now = self._clock()
         self._shown.append((self._asked, step + 1))
         self._next = now + max(PERIOD if self._live else PAUSE, (now - self._asked) / SHARE)
+
+    def found(self, step: int, finding: Finding) -> None:
+        """Show a finding that appeared at ``step``: in the view from the next redraw on, elsewhere as a line at once."""
+        self._findings.append((step, finding))
+        if not self._live:
+            self._say(f"{self.name}: step {step + 1:,}: {_said(finding)}")
+
+    def _say(self, line: str) -> None:
+        self._stream.write(f"{line}\n")
+        self._stream.flush()
 
     def _tenth(self, step: int) -> int:
         return (step + 1 - self.start) * LINES // max(self.total - self.start, 1)
@@ -115,23 +140,48 @@ class LiveView:
             facts += [f"{number(taken / seconds)} steps/s", f"{duration(left)} left"]
         return facts
 
-    def _picture(self, step: int, loss: float, gradient: Floats | None, present: Bools | None) -> RenderableType:
+    def _picture(self, step: int, loss: float) -> RenderableType:
         width = self._terminal.width
         bar: list[RenderableType] = []
         if width >= 100:
             bar = [ProgressBar(total=self.total - self.start, completed=step + 1 - self.start, width=min(width // 5, 40))]
         head = Table.grid(padding=(0, 2))
         head.add_row(Text(self.name, style="bold", overflow="ellipsis", no_wrap=True), *bar, *self._facts(step, loss))
-        lines: list[RenderableType] = [head]
-        if gradient is not None and len(gradient):
-            found = states(gradient, np.ones(len(gradient), bool) if present is None else present)
-            ascii_only = not self._terminal.unicode
-            line = strip(gradient, found, max(min(width, 120) - 24, 10), ascii_only=ascii_only)
-            words = [] if line.low is None or line.high is None else [f"{number(line.low)} to {number(line.high)}"]
-            words += [f"{sign}: {state.words}" for sign, state in line.legend(ascii_only=ascii_only)]
-            lines.append(Text.assemble(("gradient  input ", "dim"), line.text, (" output", "dim"), no_wrap=True))
-            lines.append(Text(f"          {', '.join(words)}", style="dim", no_wrap=True, overflow="ellipsis"))
-        return Group(*lines)
+        return Group(head, *self._gradients(step), *self._verdicts())
+
+    def _gradients(self, step: int) -> list[Text]:
+        """The last recorded gradient as a strip, and below it all of them as a map that grows from left to right."""
+        history, latest = self._history, self._latest
+        if history is None or latest is None:
+            return []
+        room, ascii_only = max(min(self._terminal.width, WIDEST) - MARGIN, 10), not self._terminal.unicode
+        line = strip(latest.values[-1], latest.states[-1], room, ascii_only=ascii_only)
+        words = [] if line.low is None or line.high is None else [f"{number(line.low)} to {number(line.high)}"]
+        words += [f"{sign}: {state.words}" for sign, state in line.legend(ascii_only=ascii_only)]
+        lines = [
+            Text.assemble(("gradient  input ", "dim"), line.text, (" output", "dim"), no_wrap=True),
+            Text(f"          {', '.join(words)}", style="dim", no_wrap=True, overflow="ellipsis"),
+        ]
+        if len(history.layers) > 1 and len(history.steps) > 1:
+            reached = max(1, round(room * (step + 1) / self.total))
+            drawn = mosaic(condense(history, 2 * MAP_LINES, reached, end=step), MAP_LINES, self._terminal)
+            beside = ["by step  output ", *["                "] * (len(drawn) - 2), "          input "][-len(drawn) :]
+            lines += [Text.assemble((label, "dim"), cells, no_wrap=True) for label, cells in zip(beside, drawn, strict=True)]
+        return lines
+
+    def _verdicts(self) -> list[Text]:
+        """The findings so far, the latest last."""
+        shown = self._findings[-FINDING_LINES:]
+        lines = [
+            Text.assemble((f"step {step + 1:,}  ", "dim"), (_said(f), SEVERITY[f.severity]), no_wrap=True, overflow="ellipsis")
+            for step, f in shown
+        ]
+        before = len(self._findings) - len(shown)
+        return [Text(f"{before} before", style="dim"), *lines] if before else lines
+
+
+def _said(finding: Finding) -> str:
+    return f"{finding.severity.value} {finding.code} {finding.rule}: {plain(finding.message)}"
 
 
 def duration(seconds: float) -> str:

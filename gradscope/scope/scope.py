@@ -23,7 +23,8 @@ from gradscope.errors import RecordingWarning, UsageError
 from gradscope.record.finding import Finding, Report
 from gradscope.record.grid import Block
 from gradscope.record.manifest import Manifest, Status
-from gradscope.record.run import Run
+from gradscope.record.run import MemoryTable, Run
+from gradscope.record.schema import TABLES
 from gradscope.record.sink import Sink
 
 METRICS = ("accuracy", "validation_loss", "validation_accuracy")
@@ -130,6 +131,7 @@ class Scope:
         self._stop_on = tuple(stop_on)
         self._known: set[tuple[str, tuple[str, ...]]] = set()
         self._judged_at = 0
+        self._followed: list[Block] | None = None
         self._open = False
         self._describe()
 
@@ -174,6 +176,18 @@ class Scope:
         self._describe()
         return self._sink.run()
 
+    def fresh(self) -> Run:
+        """What was recorded since this was last asked, all of it the first time: what a view that follows a training draws."""
+        if self._followed is None:
+            found = self.run
+        else:
+            self._recorder.flush()
+            self._describe()
+            blocks = {name: [b for b in self._followed if b.table == name] for name in TABLES}
+            found = Run(self._manifest, {name: MemoryTable(some) for name, some in blocks.items()})
+        self._followed = []
+        return found
+
     @property
     def recorder(self) -> Recorder:
         return self._recorder
@@ -214,6 +228,8 @@ class Scope:
             self._describe()
         for block in blocks:
             self._sink.append(block)
+        if self._followed is not None:
+            self._followed += blocks
 
     def _describe(self) -> None:
         self._catalogue = self._recorder.catalogue()

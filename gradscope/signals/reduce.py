@@ -110,6 +110,27 @@ def condense(profile: Profile, rows: int, columns: int, *, end: int | None = Non
     return Condensed(values.T[kept, at], found.T[kept, at], row_edges, step_edges, max(1, int((last - first).max())))
 
 
+def joined(earlier: Profile | None, later: Profile, most: int) -> Profile:
+    """Two profiles one after the other, on half of ``most`` steps where they have more than it: see ``condense``.
+
+    Of other layers than before, the later one alone.
+    """
+    if earlier is None or earlier.layers != later.layers:
+        whole = later
+    else:
+        steps = np.concatenate([earlier.steps, later.steps])
+        values, present = (
+            np.concatenate([a, b]) for a, b in ((earlier.values, later.values), (earlier.present, later.present))
+        )
+        whole = Profile(later.signal, steps, later.layers, values, present, later.reference)
+    if len(whole.steps) <= most:
+        return whole
+    few = condense(whole, len(whole.layers), most // 2)
+    known = (few.states != State.ABSENT).T
+    steps = np.ceil(few.step_edges[1:]).astype(np.int64) - 1
+    return Profile(whole.signal, steps, whole.layers, few.values.T, known, whole.reference)
+
+
 def _prominence(values: Floats, found: States) -> Floats:
     """How much each value (S, L) must not be missed: its state, and under 1 the decades from its layer's mean."""
     usual = (found == State.FINITE) | (found == State.UNDERFLOW)

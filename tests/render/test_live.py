@@ -6,10 +6,27 @@ from contextlib import suppress
 import numpy as np
 import pytest
 
-from gradscope.render.live import LiveView, duration
+from gradscope.record.finding import Finding, Severity
+from gradscope.render.live import HISTORY, LiveView, duration
 from gradscope.render.terminal import Terminal
+from gradscope.signals.profiles import Profile
 
 FALLING = 0.24 ** np.arange(20)[::-1]
+
+
+def row(values, step: int) -> Profile:
+    """One recorded step of a profile."""
+    names = tuple(f"l{i}" for i in range(len(values)))
+    return Profile("backward_norm", np.array([step]), names, np.asarray(values, float)[None], np.ones((1, len(values)), bool))
+
+
+def bare(text: str) -> str:
+    """Without the terminal's control sequences."""
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text)
+
+
+def vanishing(message: str = "The gradient at layers.0 is next to nothing.") -> Finding:
+    return Finding("GS101", "vanishing-gradients", Severity.ERROR, message, "hidden_backward_ratio", 1e-9, 1e-2)
 
 
 class Clock:
@@ -29,7 +46,7 @@ def train(steps: int, seconds: float, *, terminal: Terminal, gradient=FALLING, s
         for step in range(start, steps):
             clock.now += seconds
             if view.due(step):
-                view.update(step, 2.3 / (step + 1), gradient)
+                view.update(step, 2.3 / (step + 1), None if gradient is None else row(gradient, step))
                 updates += 1
     return stream.getvalue(), updates
 
@@ -79,7 +96,7 @@ def test_zero_and_nan_in_the_gradient_are_signs_with_their_meaning():
 @pytest.mark.parametrize("width", [40, 80, 200])
 def test_the_view_fits_the_terminal(width):
     text, _ = train(20, 1.0, terminal=Terminal(width=width, interactive=True))
-    for line in re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text).replace("\r", "\n").split("\n"):
+    for line in bare(text).replace("\r", "\n").split("\n"):
         assert len(line) <= width
 
 
@@ -113,14 +130,14 @@ def test_the_stream_is_restored_when_the_training_fails():
     stream = io.StringIO()
     view = LiveView("sick", 10, stream, terminal=Terminal(interactive=True))
     with suppress(RuntimeError), view:
-        view.update(0, 1.0, FALLING)
+        view.update(0, 1.0, row(FALLING, 0))
         raise RuntimeError
     assert "\x1b[?25h" in stream.getvalue().rpartition("\x1b[?25l")[2]
 
 
 def test_a_step_between_two_redraws_costs_next_to_nothing():
     with LiveView("sick", 10**9, io.StringIO(), terminal=Terminal(interactive=True)) as view:
-        view.update(0, 1.0, FALLING)
+        view.update(0, 1.0, row(FALLING, 0))
         start = time.process_time()
         for step in range(10_000):
             view.due(step)
@@ -129,3 +146,50 @@ def test_a_step_between_two_redraws_costs_next_to_nothing():
 
 def test_durations_are_said_as_on_a_clock():
     assert [duration(s) for s in (7, 754, 3723)] == ["0:07", "12:34", "1:02:03"]
+
+
+def test_the_map_grows_with_the_training_from_left_to_right():
+    text, _ = train(100, 1.0, terminal=Terminal(width=124, interactive=True))
+    frames = [re.findall(r"by step  output (\S+)", frame) for frame in bare(text).split("sick")]
+    widths = [len(found[0]) for found in frames if found]
+    assert widths == sorted(widths)
+    assert widths[-1] == 100
+    assert "input █" not in text.rpartition("by step")[2]  # the smallest gradient is at the input, at the bottom
+
+
+def test_a_finding_is_shown_with_its_step_from_the_next_redraw_on():
+    stream = io.StringIO()
+    with LiveView("sick", 10, stream, terminal=Terminal(interactive=True, width=120)) as view:
+        view.found(3, vanishing())
+        view.update(4, 1.0)
+    assert "step 4  error GS101 vanishing-gradients: The gradient at layers.0" in bare(stream.getvalue())
+
+
+def test_of_many_findings_the_latest_are_shown_and_the_others_counted():
+    stream = io.StringIO()
+    with LiveView("sick", 10, stream, terminal=Terminal(interactive=True, width=80)) as view:
+        for i in range(5):
+            view.found(i, vanishing(f"finding {i}"))
+        view.update(6, 1.0)
+    text = stream.getvalue()
+    assert "2 before" in text
+    assert "finding 1" not in text
+    assert "finding 4" in text
+
+
+def test_in_ci_a_finding_is_a_line_of_its_own_at_once():
+    stream = io.StringIO()
+    with LiveView("sick", 10, stream, terminal=Terminal()) as view:
+        view.found(3, vanishing())
+    assert stream.getvalue() == "sick: step 4: error GS101 vanishing-gradients: The gradient at layers.0 is next to nothing.\n"
+
+
+def test_in_ci_no_gradient_is_asked_for():
+    assert not LiveView("sick", 10, io.StringIO(), terminal=Terminal()).shows_gradients
+
+
+def test_what_a_long_training_shows_takes_bounded_memory():
+    with LiveView("sick", 10**6, io.StringIO(), terminal=Terminal(interactive=True)) as view:
+        for step in range(3 * HISTORY):
+            view.update(step, 1.0, row(FALLING, step))
+        assert len(view._history.steps) <= HISTORY

@@ -267,3 +267,25 @@ def test_the_budget_decides_how_often_is_read() -> None:
     assert spent >= 0.8 * budget
     assert counted["gradients"] > counted["full"]
     assert np.isclose(sum(cadence.spent.values()), spent)
+
+
+def test_what_is_fresh_is_told_once_and_adds_up_to_the_record():
+    torch.manual_seed(0)
+    model = mlp()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    x, y = torch.randn(12, 6), torch.randint(0, 4, (12,))
+    seen: list[int] = []
+    values: list[Any] = []
+    with gradscope.watch(model, optimizer, every=1) as scope:
+        for step in range(9):
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(x), y)
+            loss.backward()
+            optimizer.step()
+            scope.step(loss)
+            if step in (0, 3, 4, 8):
+                fresh = scope.fresh().grid("layers", "backward_norm")
+                seen += fresh.steps.tolist()
+                values.append(fresh.values)
+    assert seen == list(range(9))
+    assert np.array_equal(np.concatenate(values), scope.run.grid("layers", "backward_norm").values)

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from gradscope.signals.profiles import Profile
-from gradscope.signals.reduce import across_layers, condense, extremes, stretches
+from gradscope.signals.reduce import across_layers, condense, extremes, joined, stretches
 from gradscope.signals.states import State
 
 NAN, INF = float("nan"), float("inf")
@@ -109,3 +109,29 @@ def test_nothing_is_shown_before_the_first_sampled_step_nor_cut_after_the_last()
     small = condense(profile([[1.0], [2.0]], steps=[3, 5]), 5, 100, end=7)
     assert small.states[0].tolist() == [State.ABSENT] * 3 + [State.FINITE] * 5
     assert small.step_edges[-1] == 8.0
+
+
+def test_profiles_joined_are_the_one_that_they_were_parts_of():
+    whole = profile(np.arange(1.0, 41.0).reshape(20, 2))
+    together = None
+    for start in range(0, 20, 5):
+        together = joined(together, profile(whole.values[start : start + 5], np.arange(start, start + 5)), 100)
+    assert together.steps.tolist() == whole.steps.tolist()
+    assert (together.values == whole.values).all()
+
+
+def test_a_spike_survives_however_often_profiles_are_joined():
+    together = None
+    for start in range(0, 5_000, 10):
+        values = np.ones((10, 3))
+        if start == 1_230:
+            values[4, 1] = 1e6
+        together = joined(together, profile(values, np.arange(start, start + 10)), 64)
+        assert len(together.steps) <= 64
+    assert together.values.max() == 1e6
+    assert together.steps[-1] == 4_999
+
+
+def test_a_profile_of_other_layers_begins_anew():
+    later = profile(np.ones((4, 3)))
+    assert joined(profile(np.ones((4, 2))), later, 100) is later
