@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gradscope.training.blocks import ACTIVATIONS, NORMS, dense
+from gradscope.training.fixup import Shift, factor_of
 
 if TYPE_CHECKING:
     from gradscope.training.architectures.transformer import Options
@@ -42,20 +43,37 @@ class Positions(nn.Module):
         return h + self.weight
 
 
+def shift_of(options: Options) -> nn.Module:
+    """Fixup's number before a weight layer or an activation, or what does nothing."""
+    return Shift() if options.fixup else nn.Identity()
+
+
+def norm_of(options: Options) -> nn.Module:
+    """What stands in a norm's place: the norm of the options, Fixup's number, or what does nothing."""
+    return NORMS[options.norm](options.width) if options.norm != "none" else shift_of(options)
+
+
 class Branch(nn.Module):
     """``h + s * drop(branch(norm(h)))``, or with post-norm ``norm(h + s * drop(branch(h)))``, or either without ``h``.
 
-    A scale ``s`` of 0 is a learnable factor that starts at 0 (ReZero, Bachlechner et al. 2021).
+    ``factor_of`` says what the scale ``s`` is. Under Fixup a number is added where the norm would be, and before each
+    later weight layer and activation.
     """
 
     def __init__(self, options: Options) -> None:
         super().__init__()
-        self.norm = NORMS[options.norm](options.width) if options.norm != "none" else nn.Identity()
-        self.norm_first = options.norm_first
+        self.norm = norm_of(options)
+        self.norm_first = options.norm_first or options.fixup
         self.dropout = nn.Dropout(options.dropout)
         scale = options.branch_scale
         self.residual = scale is not None
-        self.scale = nn.Parameter(torch.zeros(())) if scale == 0.0 else scale
+        self.scale = None if scale is None else factor_of(scale, fixup=options.fixup)
+        self.scaled = isinstance(self.scale, nn.Parameter) or self.scale != 1.0
+
+    @property
+    def weight_layers(self) -> list[nn.Module]:
+        """The layers that the branch is a product of, in forward order."""
+        raise NotImplementedError
 
     def branch(self, h: Tensor) -> Tensor:
         raise NotImplementedError
@@ -63,7 +81,7 @@ class Branch(nn.Module):
     def forward(self, h: Tensor) -> Tensor:
         change = self.dropout(self.branch(self.norm(h) if self.norm_first else h))
         if self.residual:
-            change = h + (change if self.scale == 1.0 else self.scale * change)
+            change = h + (self.scale * change if self.scaled else change)
         stream: Tensor = change if self.norm_first else self.norm(change)
         return stream
 
@@ -78,13 +96,18 @@ class Attention(Branch):
         self.query = dense(width, width, bias=bias)
         self.key = dense(width, width, bias=bias)
         self.value = dense(width, width, bias=bias)
+        self.shift = shift_of(options)
         self.out = dense(width, width, bias=bias)
+
+    @property
+    def weight_layers(self) -> list[nn.Module]:
+        return [self.value, self.out]
 
     def branch(self, h: Tensor) -> Tensor:
         q, k, v = (layer(h).unflatten(2, (self.heads, -1)).transpose(1, 2) for layer in (self.query, self.key, self.value))
         drop = self.dropout.p if self.training else 0.0
         mixed = F.scaled_dot_product_attention(q, k, v, dropout_p=drop, is_causal=self.causal)
-        out: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
+        out: Tensor = self.out(self.shift(mixed.transpose(1, 2).flatten(2)))
         return out
 
 
@@ -94,11 +117,17 @@ class FeedForward(Branch):
     def __init__(self, options: Options) -> None:
         super().__init__(options)
         self.hidden = dense(options.width, options.feedforward, bias=options.bias)
+        self.shift1 = shift_of(options)
         self.activation = ACTIVATIONS[options.activation]()
+        self.shift2 = shift_of(options)
         self.out = dense(options.feedforward, options.width, bias=options.bias)
 
+    @property
+    def weight_layers(self) -> list[nn.Module]:
+        return [self.hidden, self.out]
+
     def branch(self, h: Tensor) -> Tensor:
-        out: Tensor = self.out(self.dropout(self.activation(self.hidden(h))))
+        out: Tensor = self.out(self.shift2(self.dropout(self.activation(self.shift1(self.hidden(h))))))
         return out
 
 
@@ -120,10 +149,14 @@ class Transformer(nn.Module):
                 for _ in range(options.layers)
             )
         )
-        closing = options.norm_first and options.norm != "none"
-        self.norm = NORMS[options.norm](options.width) if closing else nn.Identity()
+        self.norm = norm_of(options) if options.norm_first or options.fixup else nn.Identity()
         self.mean = options.pool == "mean"
         self.head = dense(options.width, outputs, bias=options.bias)
+
+    @property
+    def branches(self) -> list[Branch]:
+        """All branches, in forward order."""
+        return [branch for branch in self.layers.modules() if isinstance(branch, Branch)]
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.norm(self.layers(self.positions(self.embedding(x))))

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from itertools import pairwise, repeat
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor, nn
+
+from gradscope.training.fixup import Shift, factor_of
 
 if TYPE_CHECKING:
     from gradscope.training.architectures.mlp import Options
@@ -81,27 +82,36 @@ class PlainNetwork(nn.Module):
         return y
 
 
-class ResidualBlock(nn.Module):
-    """``h + scale * (W phi(norm(h)) + b)`` on a stream of ``width`` units.
+def norm_of(options: Options) -> nn.Module | None:
+    """What stands in a norm's place: the norm of the options, Fixup's number, or nothing."""
+    if options.norm != "none":
+        return NORMS[options.norm](options.width)
+    return Shift() if options.fixup else None
 
-    ``scale`` is a fixed factor; a scale of 0, which would cut the branch off for good, is a learnable scalar that
-    starts at 0 (SkipInit, De & Smith 2020; ReZero, Bachlechner 2021).
+
+class ResidualBlock(nn.Module):
+    """``h + scale * (W phi(norm(h)) + b)`` on a stream of ``width`` units; ``factor_of`` says what the scale is.
+
+    Under Fixup a number is added where the norm would be, and another before ``W``.
     """
 
     def __init__(self, options: Options, scale: float) -> None:
         super().__init__()
-        self.norm = NORMS[options.norm](options.width) if options.norm != "none" else None
+        self.norm = norm_of(options)
         self.activation = ACTIVATIONS[options.activation]()
         self.dropout = nn.Dropout(options.dropout) if options.dropout else None
+        self.shift = Shift() if options.fixup else None
         self.linear = dense(options.width, options.width, bias=options.bias)
-        self.scale = scale or nn.Parameter(torch.zeros(()))
-        self.scaled = scale != 1.0
+        self.scale = factor_of(scale, fixup=options.fixup)
+        self.scaled = isinstance(self.scale, nn.Parameter) or self.scale != 1.0
 
     def forward(self, h: Tensor) -> Tensor:
         branch = h if self.norm is None else self.norm(h)
         branch = self.activation(branch)
         if self.dropout is not None:
             branch = self.dropout(branch)
+        if self.shift is not None:
+            branch = self.shift(branch)
         branch = self.linear(branch)
         stream: Tensor = h + (self.scale * branch if self.scaled else branch)
         return stream
@@ -117,7 +127,7 @@ class ResidualNetwork(nn.Module):
         stem = [dense(inputs, options.width, bias=options.bias)] if options.depth > 1 else []
         blocks = [ResidualBlock(options, scale) for _ in range(options.depth - 2)]
         self.layers = nn.ModuleList([*stem, *blocks])
-        self.norm = NORMS[options.norm](options.width) if options.norm != "none" and stem else None
+        self.norm = norm_of(options) if stem else None
         self.head = dense(options.width if stem else inputs, outputs, bias=options.bias)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor, nn
 
 from gradscope.training.blocks import ACTIVATIONS, dense
+from gradscope.training.fixup import Shift, factor_of
 
 if TYPE_CHECKING:
     from gradscope.training.architectures.cnn import Options
@@ -42,22 +42,35 @@ class PlainLayer(nn.Module):
         return h if self.dropout is None else self.dropout(h)
 
 
+def norm_of(options: Options) -> nn.Module | None:
+    """What stands in a norm's place: the norm of the options, Fixup's number, or nothing."""
+    if options.norm != "none":
+        return NORMS[options.norm](options.width)
+    return Shift() if options.fixup else None
+
+
 class ResidualBlock(nn.Module):
-    """``h + scale * (W * phi(norm(h)) + b)``; a scale of 0 is a learnable factor that starts at 0."""
+    """``h + scale * (W * phi(norm(h)) + b)``; ``factor_of`` says what the scale is.
+
+    Under Fixup a number is added where the norm would be, and another before ``W``.
+    """
 
     def __init__(self, options: Options, scale: float) -> None:
         super().__init__()
-        self.norm = NORMS[options.norm](options.width) if options.norm != "none" else None
+        self.norm = norm_of(options)
         self.activation = ACTIVATIONS[options.activation]()
         self.dropout = nn.Dropout(options.dropout) if options.dropout else None
+        self.shift = Shift() if options.fixup else None
         self.conv = convolution(options.width, options.width, options.kernel_size, bias=options.bias)
-        self.scale = scale or nn.Parameter(torch.zeros(()))
+        self.scale = factor_of(scale, fixup=options.fixup)
 
     def forward(self, h: Tensor) -> Tensor:
         branch = h if self.norm is None else self.norm(h)
         branch = self.activation(branch)
         if self.dropout is not None:
             branch = self.dropout(branch)
+        if self.shift is not None:
+            branch = self.shift(branch)
         stream: Tensor = h + self.scale * self.conv(branch)
         return stream
 
@@ -82,8 +95,7 @@ class ConvolutionalNetwork(nn.Module):
         self.layers = nn.ModuleList(layers)
         self.pool = nn.MaxPool2d(2)
         self.pooled = [options.pools_after(i) for i in convolutions]
-        closing = scale is not None and options.norm != "none" and layers
-        self.norm = NORMS[options.norm](options.width) if closing else None
+        self.norm = norm_of(options) if scale is not None and layers else None
         self.mean = options.head == "mean"
         halvings: int = 2**options.pools
         pixels = 1 if self.mean else (height // halvings) * (width // halvings)

@@ -59,6 +59,29 @@ class Residual(Section):
     branch_scale: Literal["1/sqrt(depth)"] | float = 1.0
     """What the branch is multiplied by before it is added: a number, or 1/sqrt(depth); 0 is a factor that starts at 0 and is
     learned (ReZero, SkipInit)."""
+    fixup: bool = False
+    """Start as Fixup does (Zhang, Dauphin & Ma 2019), without norms: the last weight layer of each branch and the head at 0,
+    the others of a branch of m layers scaled by L^(-1 / (2m - 2)) for L branches; a learned factor for each branch and a
+    learned number before each of its weight layers and activations."""
+
+    def contradictions(self) -> Iterable[tuple[str, str]]:
+        if self.fixup and self.branch_scale != 1.0:
+            yield "branch_scale", f"Fixup learns the scale of a branch (got {self.branch_scale}; expected 1)"
+
+
+def fixup(residual: bool | Residual) -> bool:
+    """Whether the branches of a network start as Fixup's."""
+    return isinstance(residual, Residual) and residual.fixup
+
+
+def fixup_contradictions(residual: bool | Residual, norm: str, init: Init) -> Iterable[tuple[str, str]]:
+    """What Fixup does not go together with."""
+    if not fixup(residual):
+        return
+    if norm != "none":
+        yield "norm", f"Fixup is for networks without norms (got {norm!r}; expected 'none')"
+    if init.scheme == "lsuv":
+        yield "init.scheme", "lsuv and Fixup both scale the layers; leave one of them out"
 
 
 def branch_scale(residual: bool | Residual, depth: int) -> float | None:

@@ -10,14 +10,20 @@ from torch.nn import functional as F
 
 from gradscope.training.blocks import ACTIVATIONS, dense
 from gradscope.training.convolutions import NORMS, convolution
+from gradscope.training.fixup import Shift, factor_of
 
 if TYPE_CHECKING:
     from gradscope.training.architectures.resnet import Options
 
 
+def shift_of(options: Options) -> nn.Module:
+    """Fixup's number before a convolution or an activation, or what does nothing."""
+    return Shift() if options.fixup else nn.Identity()
+
+
 def norm_of(options: Options, channels: int) -> nn.Module:
-    """The norm of the options, or what does nothing."""
-    return NORMS[options.norm](channels) if options.norm != "none" else nn.Identity()
+    """What stands in a norm's place: the norm of the options, Fixup's number, or what does nothing."""
+    return NORMS[options.norm](channels) if options.norm != "none" else shift_of(options)
 
 
 class PaddedShortcut(nn.Module):
@@ -32,19 +38,24 @@ class PaddedShortcut(nn.Module):
 
 
 class BasicBlock(nn.Module):
-    """``phi(shortcut(h) + norm(conv(phi(norm(conv(h))))))``; without the shortcut in the plain twin.
+    """``phi(shortcut(h) + s * norm(conv(phi(norm(conv(h))))))``; without shortcut and scale in the plain twin.
 
-    A block that changes the number of channels halves the image too.
+    A block that changes the number of channels halves the image too. ``factor_of`` says what the scale ``s`` is. Under Fixup
+    a number is added where the norms would be, the second after scaling, and before each convolution.
     """
 
     def __init__(self, options: Options, inputs: int, outputs: int) -> None:
         super().__init__()
-        widens, bias = inputs != outputs, options.norm == "none"
+        widens, bias, scale = inputs != outputs, options.convolution_bias, options.branch_scale
+        self.shift1 = shift_of(options)
         self.conv1 = convolution(inputs, outputs, 3, stride=2 if widens else 1, bias=bias)
         self.norm1 = norm_of(options, outputs)
         self.activation1 = ACTIVATIONS[options.activation]()
+        self.shift2 = shift_of(options)
         self.conv2 = convolution(outputs, outputs, 3, bias=bias)
         self.norm2 = norm_of(options, outputs)
+        self.scale = 1.0 if scale is None else factor_of(scale, fixup=options.fixup)
+        self.fixup, self.scaled = options.fixup, isinstance(self.scale, nn.Parameter) or self.scale != 1.0
         self.shortcut: nn.Module | None = None
         if options.residual:
             self.shortcut = shortcut(options, inputs, outputs) if widens else nn.Identity()
@@ -52,10 +63,23 @@ class BasicBlock(nn.Module):
         if options.zero_gain:
             nn.init.zeros_(self.norm2.weight)  # type: ignore[arg-type]
 
+    @property
+    def weight_layers(self) -> list[nn.Module]:
+        """The branch's, in forward order."""
+        return [self.conv1, self.conv2]
+
     def forward(self, h: Tensor) -> Tensor:
-        branch = self.activation1(self.norm1(self.conv1(h)))
-        branch = self.norm2(self.conv2(branch))
-        out: Tensor = self.activation2(branch if self.shortcut is None else self.shortcut(h) + branch)
+        read = self.shift1(h)
+        branch = self.activation1(self.norm1(self.conv1(read)))
+        branch = self.conv2(self.shift2(branch))
+        if self.fixup:
+            branch = self.norm2(self.scale * branch)
+        else:
+            branch = self.norm2(branch)
+            branch = self.scale * branch if self.scaled else branch
+        if self.shortcut is not None:
+            branch = self.shortcut(h) + branch
+        out: Tensor = self.activation2(branch)
         return out
 
 
@@ -63,7 +87,7 @@ def shortcut(options: Options, inputs: int, outputs: int) -> nn.Module:
     """What a shortcut does where the channels become more and the image is halved."""
     if options.shortcut == "identity":
         return PaddedShortcut(inputs, outputs)
-    projection = convolution(inputs, outputs, 1, stride=2, bias=options.norm == "none")
+    projection = convolution(inputs, outputs, 1, stride=2, bias=options.convolution_bias)
     return nn.Sequential(projection, norm_of(options, outputs))
 
 
@@ -73,14 +97,19 @@ class ResidualNetwork(nn.Module):
     def __init__(self, options: Options, channels: int, outputs: int) -> None:
         super().__init__()
         stages = [options.width * factor for factor in (1, 2, 4) for _ in range(options.blocks)]
-        self.stem = convolution(channels, options.width, 3, bias=options.norm == "none")
+        self.stem = convolution(channels, options.width, 3, bias=options.convolution_bias)
         self.norm = norm_of(options, options.width)
         self.activation = ACTIVATIONS[options.activation]()
         widths = [options.width, *stages]
         self.layers = nn.Sequential(*(BasicBlock(options, i, o) for i, o in pairwise(widths)))
+        self.shift = shift_of(options)
         self.head = dense(stages[-1], outputs, bias=True)
+
+    @property
+    def blocks(self) -> list[BasicBlock]:
+        return [block for block in self.layers if isinstance(block, BasicBlock)]
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.layers(self.activation(self.norm(self.stem(x))))
-        y: Tensor = self.head(h.mean((2, 3)))
+        y: Tensor = self.head(self.shift(h.mean((2, 3))))
         return y

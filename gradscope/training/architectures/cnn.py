@@ -6,7 +6,18 @@ import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
 
-from gradscope.training.options import Activation, Count, Init, ModelOptions, Residual, Shape, Share, branch_scale
+from gradscope.training.options import (
+    Activation,
+    Count,
+    Init,
+    ModelOptions,
+    Residual,
+    Shape,
+    Share,
+    branch_scale,
+    fixup,
+    fixup_contradictions,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -45,6 +56,7 @@ class Options(ModelOptions):
 
     def contradictions(self) -> Iterable[tuple[str, str]]:
         yield from super().contradictions()
+        yield from fixup_contradictions(self.residual, self.norm, self.init)
         if self.kernel_size % 2 == 0:
             yield "kernel_size", f"even (got {self.kernel_size}; expected an odd number, so that an image keeps its size)"
         if not self.bias and self.init.bias:
@@ -69,12 +81,20 @@ class Options(ModelOptions):
         """What a residual branch is multiplied by; None in a plain network."""
         return branch_scale(self.residual, self.depth)
 
+    @property
+    def fixup(self) -> bool:
+        """Whether the residual branches start as Fixup's."""
+        return fixup(self.residual)
+
 
 def build(options: Options, input_shape: Shape, outputs: int) -> nn.Module:
     """The network with its weights drawn from torch's random state; layers and blocks are ``layers.0`` ..., then ``head``."""
-    from gradscope.training.convolutions import ConvolutionalNetwork
+    from gradscope.training.convolutions import ConvolutionalNetwork, ResidualBlock
+    from gradscope.training.fixup import fix_up
     from gradscope.training.initialisation import initialise
 
     model = ConvolutionalNetwork(options, input_shape, outputs)
     initialise(model, options.init, options.activation)
+    if options.fixup:
+        fix_up([[block.conv] for block in model.layers if isinstance(block, ResidualBlock)], model.head)
     return model

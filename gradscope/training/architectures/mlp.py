@@ -6,7 +6,18 @@ import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
 
-from gradscope.training.options import Activation, Count, Init, ModelOptions, Norm, Residual, Share, branch_scale
+from gradscope.training.options import (
+    Activation,
+    Count,
+    Init,
+    ModelOptions,
+    Norm,
+    Residual,
+    Share,
+    branch_scale,
+    fixup,
+    fixup_contradictions,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -37,6 +48,7 @@ class Options(ModelOptions):
 
     def contradictions(self) -> Iterable[tuple[str, str]]:
         yield from super().contradictions()
+        yield from fixup_contradictions(self.residual, self.norm, self.init)
         if not self.bias and self.init.bias:
             yield "init.bias", f"there are no biases to start at {self.init.bias:g}: bias is false"
 
@@ -45,13 +57,21 @@ class Options(ModelOptions):
         """What a residual branch is multiplied by; None in a plain network."""
         return branch_scale(self.residual, self.depth)
 
+    @property
+    def fixup(self) -> bool:
+        """Whether the residual branches start as Fixup's."""
+        return fixup(self.residual)
+
 
 def build(options: Options, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
     """The network with its weights drawn from torch's random state; hidden layers are ``layers.0`` ..., then ``head``."""
-    from gradscope.training.blocks import PlainNetwork, ResidualNetwork
+    from gradscope.training.blocks import PlainNetwork, ResidualBlock, ResidualNetwork
+    from gradscope.training.fixup import fix_up
     from gradscope.training.initialisation import initialise
 
     network = PlainNetwork if options.branch_scale is None else ResidualNetwork
     model = network(options, math.prod(input_shape), outputs)
     initialise(model, options.init, options.activation)
+    if options.fixup:
+        fix_up([[block.linear] for block in model.layers if isinstance(block, ResidualBlock)], model.head)
     return model

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from gradscope.training.options import Activation, Count, Init, ModelOptions, Shape
+from gradscope.training.options import (
+    Activation,
+    Count,
+    Init,
+    ModelOptions,
+    Residual,
+    Shape,
+    branch_scale,
+    fixup,
+    fixup_contradictions,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -27,10 +37,11 @@ class Options(ModelOptions):
     """Channels of the first stage."""
     activation: Activation = "relu"
     """Activation function, by torch's name."""
-    residual: bool = True
-    """Whether blocks have shortcuts; false makes the plain twin, with the same weights."""
+    residual: bool | Residual = True
+    """Whether blocks have shortcuts; false makes the plain twin, with the same weights. A mapping sets the scale of their
+    branch, where depth counts the blocks."""
     norm: Literal["none", "batch"] = "batch"
-    """Normalisation after each convolution, which has a bias only without it."""
+    """Normalisation after each convolution, which has a bias only without it (and without Fixup)."""
     shortcut: Literal["identity", "projection"] = "identity"
     """Where channels double, what the shortcut does: leave out every other pixel and add channels of zeros (option A of the
     paper), or a 1 x 1 convolution (option B)."""
@@ -41,6 +52,7 @@ class Options(ModelOptions):
 
     def contradictions(self) -> Iterable[tuple[str, str]]:
         yield from super().contradictions()
+        yield from fixup_contradictions(self.residual, self.norm, self.init)
         if (self.depth - 2) % 6:
             below = self.depth - (self.depth - 2) % 6
             yield "depth", f"not 6n + 2 (got {self.depth}; expected {below} or {below + 6})"
@@ -48,20 +60,39 @@ class Options(ModelOptions):
             yield "zero_gain", "a gain of 0 needs norm: batch, and residual: true, or nothing would pass"
         if self.shortcut == "projection" and not self.residual:
             yield "shortcut", "there is no shortcut to project: residual is false"
-        if self.norm == "batch" and self.init.bias:
-            yield "init.bias", f"convolutions before a batch norm have no biases to start at {self.init.bias:g}"
+        if (self.norm == "batch" or self.fixup) and self.init.bias:
+            why = "under Fixup" if self.fixup else "before a batch norm"
+            yield "init.bias", f"convolutions {why} have no biases to start at {self.init.bias:g}"
 
     @property
     def blocks(self) -> int:
         """Basic blocks of each of the three stages, n."""
         return (self.depth - 2) // 6
 
+    @property
+    def branch_scale(self) -> float | None:
+        """What a branch is multiplied by; None in the plain twin."""
+        return branch_scale(self.residual, 3 * self.blocks)
+
+    @property
+    def fixup(self) -> bool:
+        """Whether the residual branches start as Fixup's."""
+        return fixup(self.residual)
+
+    @property
+    def convolution_bias(self) -> bool:
+        """Whether convolutions have a bias for each channel."""
+        return self.norm == "none" and not self.fixup
+
 
 def build(options: Options, input_shape: Shape, outputs: int) -> nn.Module:
     """The network with its weights drawn from torch's random state: ``stem``, ``layers.0.conv1`` ..., ``head``."""
+    from gradscope.training.fixup import fix_up
     from gradscope.training.initialisation import initialise
     from gradscope.training.residual import ResidualNetwork
 
     model = ResidualNetwork(options, input_shape[0], outputs)
     initialise(model, options.init, options.activation)
+    if options.fixup:
+        fix_up([block.weight_layers for block in model.blocks], model.head)
     return model

@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
 
-from gradscope.training.options import Activation, Count, Init, ModelOptions, Residual, Shape, Share, branch_scale
+from gradscope.training.options import (
+    Activation,
+    Count,
+    Init,
+    ModelOptions,
+    Residual,
+    Shape,
+    Share,
+    branch_scale,
+    fixup,
+    fixup_contradictions,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -50,6 +61,7 @@ class Options(ModelOptions):
 
     def contradictions(self) -> Iterable[tuple[str, str]]:
         yield from super().contradictions()
+        yield from fixup_contradictions(self.residual, self.norm, self.init)
         if self.width % self.heads:
             yield "heads", f"the width, {self.width}, cannot be shared out evenly (got {self.heads}; expected a divisor of it)"
         if self.positions == "sinusoidal" and self.width % 2:
@@ -62,12 +74,20 @@ class Options(ModelOptions):
         """What a branch is multiplied by; None without residual connections."""
         return branch_scale(self.residual, 2 * self.layers)
 
+    @property
+    def fixup(self) -> bool:
+        """Whether the branches start as Fixup's; of attention, it counts the layers of values and outputs."""
+        return fixup(self.residual)
+
 
 def build(options: Options, input_shape: Shape, outputs: int) -> nn.Module:
     """The network with its weights drawn from torch's random state: ``embedding``, ``layers.0.attention`` ..., ``head``."""
     from gradscope.training.attention import Transformer
+    from gradscope.training.fixup import fix_up
     from gradscope.training.initialisation import initialise
 
     model = Transformer(options, input_shape, outputs)
     initialise(model, options.init, options.activation)
+    if options.fixup:
+        fix_up([branch.weight_layers for branch in model.branches], model.head)
     return model

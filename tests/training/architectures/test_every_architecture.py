@@ -19,7 +19,7 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
     "cnn": [{"depth": 4, "width": 4, "norm": n, "residual": r} for n in ("none", "batch") for r in (False, True)],
     "highway": [{"depth": 4, "width": 8}],
     "logistic": [{}],
-    "mlp": [{"depth": 4, "width": 8}, {"depth": 4, "width": 8, "residual": True}],
+    "mlp": [{"depth": 4, "width": 8, "residual": r} for r in (False, True, {"branch_scale": 0.0})],
     "resnet": [{"depth": 8, "width": 4, "norm": n, "residual": r} for n in ("none", "batch") for r in (False, True)],
     "rnn": [{"cell": cell, "width": 8, "layers": 2} for cell in ("tanh", "relu", "lstm", "gru")],
     "transformer": [
