@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from graphlib import TopologicalSorter
 
 from gradscope.detect.case import Case
+from gradscope.detect.remedy import advice
 from gradscope.detect.rule import Rule
 from gradscope.errors import UsageError, did_you_mean
 from gradscope.plugins import Registry
@@ -42,11 +43,19 @@ def check(run: Run, settings: Settings = Settings()) -> Report:
     steps = run.step_count
     if not steps:
         return Report(run.name, 0)
-    case = Case(run)
-    for name, rule in rules.items():
-        case.found[name] = tuple(rule.check(case))
+    case = judged(run)
     said = [f for name, rule in rules.items() if settings.wants(name, rule.CODE) for f in case.found[name]]
     return Report(run.name, steps, tuple(ranked(said)))
+
+
+def judged(run: Run) -> Case:
+    """The case of a run that has a step, with the findings of every rule and the remedies of each."""
+    case = Case(run)
+    for name, rule in ordered().items():
+        case.found[name] = tuple(rule.check(case))
+    for name, findings in case.found.items():
+        case.found[name] = tuple(f if f.remedies else replace(f, remedies=advice(case, f)) for f in findings)
+    return case
 
 
 def ordered() -> dict[str, Rule]:

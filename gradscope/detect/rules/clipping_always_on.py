@@ -50,8 +50,6 @@ COEFFICIENT = Threshold(
 FEWEST = Threshold("fewest", 16, "recorded steps", "below that a share of 95 % means nothing")
 THRESHOLDS = (SHARE, COEFFICIENT, FEWEST, *LEARNED)
 
-REMEDIES = ("raise training.clip_norm to a high percentile of total_norm, or lower optimizer.lr",)
-
 
 def check(case: Case) -> Iterator[Finding]:
     total, cut = series(case.run, "total_norm"), series(case.run, "clip_coefficient")
@@ -74,5 +72,4 @@ def check(case: Case) -> Iterator[Finding]:
         COEFFICIENT.value,
         confidence=share,
         steps=case.span(int(at[0]), int(at[-1])),
-        remedies=REMEDIES,
     )

@@ -65,12 +65,6 @@ ROWS = Threshold(
 FEW_ROWS = Threshold("few rows", 4, "rows of the batch", "such a unit is silent in a batch of 4 with probability 0.66")
 THRESHOLDS = (LAYER, MEAN, ROWS, FEW_ROWS, *LEARNED)
 
-REMEDIES = (
-    "lower the learning rate or warm it up (schedule.warmup_steps)",
-    "start biases at 0 (model.init.bias=0) and use He initialisation",
-    "use an activation that is flat nowhere (model.activation=leaky_relu)",
-)
-
 
 def check(case: Case) -> Iterator[Finding]:
     share = case.late(dead_share(case.run), 0.25)
@@ -109,5 +103,4 @@ def check(case: Case) -> Iterator[Finding]:
         steps=case.span(int(share.steps[0]), int(share.steps[-1])),
         cause=f"an update as large as a fifth of the weights or more, at step {case.thrown}" if thrown else None,
         cause_code="GS304" if thrown else None,
-        remedies=REMEDIES,
     )

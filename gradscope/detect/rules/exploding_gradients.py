@@ -66,12 +66,6 @@ EARLY = Threshold(
 )
 THRESHOLDS = (RATIO, SEVERE, EARLY, *LEARNED, PATIENCE, THROWN)
 
-REMEDIES = (
-    "initialise at the critical gain (model.init.gain=critical), or by He for ReLU",
-    "scale residual branches by 1/sqrt(depth) or start them at 0 (model.residual.branch_scale)",
-)
-TIME_REMEDIES = ("give the recurrent matrix a spectral radius of 1, or use an LSTM or GRU", "clip the gradient's norm")
-
 
 def check(case: Case) -> Iterator[Finding]:
     if case.achieved:
@@ -108,7 +102,6 @@ def _across_depth(case: Case) -> Iterator[Finding]:
         layers=tuple(name for name, is_above in zip(ratio.layers, above, strict=True) if is_above),
         steps=case.span(int(ratio.steps[0]), int(ratio.steps[row])),
         noise_floor=float(floor[worst]) if np.isfinite(floor[worst]) else None,
-        remedies=REMEDIES,
     )
 
 
@@ -136,7 +129,6 @@ def _through_time(case: Case) -> Iterator[Finding]:
             layers=(ratio.layer,),
             steps=case.span(int(early.steps[0]), int(early.steps[row])),
             timesteps=(int(ratio.times[above[0]]), int(ratio.times[above[-1]])),
-            remedies=TIME_REMEDIES,
         )
 
 

@@ -71,8 +71,6 @@ SMALLEST = Threshold(
 SHARE = Threshold("share of steps", 0.5, "of the recorded steps", "a majority: a loss scale needs some steps to settle")
 THRESHOLDS = (SMALLEST, SHARE, *LEARNED)
 
-REMEDIES = ("scale the loss with torch.amp.GradScaler, and pass it to watch", "use bfloat16 (training.precision=bf16)")
-
 
 def check(case: Case) -> Iterator[Finding]:
     entries = case.before_break(scaled_entries(case.run))
@@ -99,5 +97,4 @@ def check(case: Case) -> Iterator[Finding]:
         steps=case.span(int(entries.steps[0]), int(entries.steps[-1])),
         cause="the gradient vanishes across depth whatever the format" if vanishing else None,
         cause_code=vanishing[0].code if vanishing else None,
-        remedies=REMEDIES,
     )

@@ -52,8 +52,6 @@ UNSTABLE = Threshold(
 )
 THRESHOLDS = (THROWN, UNSTABLE, *LEARNED, PATIENCE)
 
-REMEDIES = ("lower the learning rate (optimizer.lr) by 10", "warm it up (schedule.warmup_steps) and clip (training.clip_norm)")
-
 
 def check(case: Case) -> Iterator[Finding]:
     update = series(case.run, "relative_update").measured
@@ -83,5 +81,4 @@ def check(case: Case) -> Iterator[Finding]:
         steps=case.span(int(update.steps[at[0]]), int(update.steps[at[-1]])),
         cause="exploding gradients size the first updates" if exploding else None,
         cause_code=exploding[0].code if exploding else None,
-        remedies=REMEDIES,
     )

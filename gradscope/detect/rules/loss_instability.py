@@ -59,8 +59,6 @@ LONG = Threshold("share of one excursion", 0.2, "of the steps", "a fifth of the 
 FEWEST = Threshold("fewest", 3, "steps", "fewer are a spike")
 THRESHOLDS = (FACTOR, RISE, SHARE, LONG, FEWEST, *LEARNED)
 
-REMEDIES = ("lower the learning rate (optimizer.lr) by 3 to 10", "clip the gradient's norm (training.clip_norm)")
-
 
 def check(case: Case) -> Iterator[Finding]:
     found = excursions(case.run, case.broken)
@@ -85,5 +83,4 @@ def check(case: Case) -> Iterator[Finding]:
         SHARE.value,
         confidence=confidence(share, SHARE.value),
         steps=case.span(first, last),
-        remedies=REMEDIES,
     )

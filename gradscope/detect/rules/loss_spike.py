@@ -80,8 +80,6 @@ FACTOR = Threshold(
 RISE = Threshold("rise", 0.25, "of the first loss", "as in loss-instability: a rise that matters on the scale of this run")
 THRESHOLDS = (SCORE, FACTOR, RISE)
 
-REMEDIES = ("clip the gradient's norm (training.clip_norm)", "look at the batch of that step")
-
 
 def check(case: Case) -> Iterator[Finding]:
     if case.found.get("loss-instability"):
@@ -111,7 +109,6 @@ def check(case: Case) -> Iterator[Finding]:
         SCORE.value,
         confidence=confidence(float(scores[worst]), SCORE.value),
         steps=case.span(int(loss.steps[lasting[0]]), int(loss.steps[lasting[-1]])),
-        remedies=REMEDIES,
     )
 
 

@@ -67,8 +67,6 @@ EXAMPLE = ""
 SEEN = Threshold("recorded steps", 2, "steps with a gradient elsewhere", "one forward may skip what the next does not")
 THRESHOLDS = (SEEN,)
 
-REMEDIES = ("call the layer in forward, or remove it", "freeze it on purpose: parameter.requires_grad_(False)")
-
 
 def check(case: Case) -> Iterator[Finding]:
     gradient, frozen = case.run.grid("parameters", "grad_norm"), case.run.grid("parameters", "frozen")
@@ -94,5 +92,4 @@ def check(case: Case) -> Iterator[Finding]:
         confidence=1.0 - 0.5 / seen,
         layers=tuple(names),
         steps=case.span(int(steps[0]), int(steps[-1])),
-        remedies=REMEDIES,
     )

@@ -52,10 +52,6 @@ LARGEST = Threshold(
     "largest number", float(np.finfo(np.float32).max), "as the value", "IEEE 754: what lies beyond float32's range is infinite"
 )
 THRESHOLDS = (LARGEST,)
-REMEDIES = (
-    "lower the learning rate, or clip the gradient's norm (training.clip_norm)",
-    "look at the batch of that step for NaN and outliers",
-)
 
 
 def check(case: Case) -> Iterator[Finding]:
@@ -84,7 +80,6 @@ def check(case: Case) -> Iterator[Finding]:
         steps=case.span(first, last),
         cause=cause,
         cause_code=code,
-        remedies=REMEDIES,
     )
 
 

@@ -58,12 +58,6 @@ SHARE = Threshold(
 STEPS = Threshold("share of steps", 0.5, "of the recorded steps", "a majority: what passes is no state")
 THRESHOLDS = (SHARE, STEPS, *LEARNED, STALLED, PATIENCE)
 
-REMEDIES = (
-    "scale the inputs to zero mean and unit variance",
-    "draw smaller weights (model.init.gain), or put a norm before the activation (model.norm=layer)",
-    "use an activation with a slope everywhere (model.activation=relu or gelu)",
-)
-
 
 def check(case: Case) -> Iterator[Finding]:
     share = case.before_break(saturated_share(case.run))
@@ -104,7 +98,6 @@ def check(case: Case) -> Iterator[Finding]:
         steps=case.span(int(share.steps[0] if from_start[worst] else late.steps[0]), int(share.steps[-1])),
         cause=cause,
         cause_code=code,
-        remedies=REMEDIES,
     )
 
 

@@ -78,8 +78,6 @@ SCALE = Threshold(
 SCALE_LEAST = Threshold("least scale", 0.02, "correlation", "below that the scale of the output is right")
 THRESHOLDS = (DISPLACEMENT, STRAIGHT, COSINE, OFFSET, OFFSET_LEAST, SCALE, SCALE_LEAST, *LEARNED, PATIENCE)
 
-REMEDIES = ("raise the learning rate (optimizer.lr) by 10 to 100",)
-
 
 def check(case: Case) -> Iterator[Finding]:
     explained = any(f.severity is not Severity.INFO for name in AFTER for f in case.found.get(name, ()))
@@ -107,7 +105,6 @@ def check(case: Case) -> Iterator[Finding]:
         DISPLACEMENT.value,
         confidence=confidence(moved.displacement, DISPLACEMENT.value),
         steps=case.span(None, moved.step),
-        remedies=REMEDIES,
     )
 
 

@@ -81,8 +81,6 @@ RATIO = Threshold(
 SHARE = Threshold("share of steps", 0.5, "of the recorded steps", "a majority: branches that start at 0 stand still for a step")
 THRESHOLDS = (RATIO, SHARE, *LEARNED, PATIENCE)
 
-REMEDIES = ("look at the layer's parameter group and its learning rate", "initialise so that its gradient is level with others")
-
 
 def check(case: Case) -> Iterator[Finding]:
     ratio = case.before_break(update_ratio(case.run))
@@ -117,7 +115,6 @@ def check(case: Case) -> Iterator[Finding]:
         steps=case.span(int(ratio.steps[0]), int(ratio.steps[-1])),
         cause=f"{cause.rule} explains it" if cause else None,
         cause_code=cause.code if cause else None,
-        remedies=REMEDIES,
     )
 
 

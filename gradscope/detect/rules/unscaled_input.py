@@ -71,7 +71,6 @@ SCALE = Threshold(
     "sigmoid entries are saturated; standardised data has 1, pixels of 0 to 255 about 100",
 )
 THRESHOLDS = (SCALE, *LEARNED)
-REMEDIES = ("standardise the inputs: subtract the mean, divide by the standard deviation", "put a norm before the first layer")
 
 
 def check(case: Case) -> Iterator[Finding]:
@@ -89,5 +88,4 @@ def check(case: Case) -> Iterator[Finding]:
         confidence=confidence(found.scale, SCALE.value),
         layers=(found.layer,),
         steps=(found.step, found.step),
-        remedies=REMEDIES,
     )

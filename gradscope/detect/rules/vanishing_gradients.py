@@ -93,14 +93,6 @@ MOVED = Threshold("moved", 1e-2, "of the weights", "a run that began converged a
 THRESHOLDS = (RATIO, SEVERE, SHARE, NOTHING_LEARNED, NO_FALL, MOVED, FEWEST, TIME_PATIENCE, *LEARNED, STALLED, PATIENCE, THROWN)
 
 DEAD_WORDS = "dead units pass nothing on"
-REMEDIES = (
-    "initialise at the critical gain (model.init.gain=critical), or by He for ReLU",
-    "add residual connections (model.residual=true) or batch norm (model.norm=batch)",
-)
-TIME_REMEDIES = (
-    "use an LSTM with a forget-gate bias of 1 or more, or a GRU with a high update-gate bias",
-    "make the recurrent matrix orthogonal",
-)
 
 
 def check(case: Case) -> Iterator[Finding]:
@@ -150,7 +142,6 @@ def _profile(case: Case, ratio: Profile) -> Iterator[Finding]:
         noise_floor=float(floor[worst]) if np.isfinite(floor[worst]) else None,
         cause=cause,
         cause_code=code,
-        remedies=REMEDIES,
     )
 
 
@@ -186,7 +177,6 @@ def _underflow(case: Case) -> Iterator[Finding]:
         RATIO.value,
         layers=layers,
         steps=case.span(int(ratio.steps[rows[0]]), int(ratio.steps[rows[-1]])),
-        remedies=REMEDIES,
     )
 
 
@@ -241,7 +231,6 @@ def _time_finding(case: Case, ratio: TimeProfile, known: Floats, value: float, *
         layers=(ratio.layer,),
         steps=case.span(int(ratio.steps[0]), int(ratio.steps[-1])),
         timesteps=(int(ratio.times[0]), until),
-        remedies=TIME_REMEDIES,
     )
 
 

@@ -103,8 +103,8 @@ def _finding(finding: Finding, run: Run | None, width: int) -> RenderableType:
     facts.add_column(overflow="fold")
 
     def fact(name: str, text: str | None, style: str = "") -> None:
-        if text:
-            facts.add_row(name, Text(plain(text), style=style))
+        for i, line in enumerate(text.split("\n") if text else ()):
+            facts.add_row(name if i == 0 else "", Text(plain(line), style=style))
 
     fact("layers", fold(finding.layers, forward_order(run, finding.layers)) if finding.layers else None)
     fact("steps", span(finding.steps))
