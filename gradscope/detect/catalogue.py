@@ -6,6 +6,7 @@ import inspect
 from dataclasses import dataclass
 
 from gradscope.detect.engine import RULES
+from gradscope.detect.remedy import of_rule, summary
 from gradscope.detect.rule import Rule
 from gradscope.errors import UsageError, did_you_mean
 
@@ -48,7 +49,10 @@ def page(name: str) -> str:
     if example := getattr(rule, "EXAMPLE", ""):
         parts.append(f"## Example\n\n`gradscope run configs/{example}.yaml` brings it about.\n")
     parts.append(f"## Thresholds\n\n{_thresholds(rule)}\n")
-    return "\n".join(parts) + (f"\n{heading}{after}\n" if heading else "")
+    if not heading:
+        return "\n".join(parts)
+    prose, references, sources = after.partition(f"## {SECTIONS[4]}\n")
+    return "\n".join([*parts, f"{heading}{prose.rstrip()}\n\n{_remedies(key)}\n", f"{references}{sources}\n"])
 
 
 def index() -> str:
@@ -60,6 +64,11 @@ def index() -> str:
 def _thresholds(rule: Rule) -> str:
     lines = "\n".join(f"| {t.name} | {t.value:.3g} | {t.unit} | {t.source} |" for t in rule.THRESHOLDS)
     return f"| name | value | unit | where it comes from |\n|---|---|---|---|\n{lines}"
+
+
+def _remedies(name: str) -> str:
+    lines = "\n".join(f"| {key} | {summary(remedy)} |" for key, remedy in of_rule(name))
+    return f"| remedy, least change first | what it does |\n|---|---|\n{lines}"
 
 
 def _text(rule: Rule) -> str:

@@ -9,10 +9,13 @@ from typing import Any, Protocol
 from gradscope.detect.case import Case
 from gradscope.plugins import Registry
 from gradscope.record.finding import Finding
+from gradscope.theory.activations import ACTIVATIONS
 
 REMEDIES = Registry("gradscope.detect.remedies", noun="remedy")
 MOST = 5
 """Remedies that a finding is given; the others change more than these."""
+MOST_IN_TORCH = 3
+"""The same where each takes lines of code."""
 
 Value = bool | int | float | str | Mapping[str, Any] | None
 """What a key of a config may be set to."""
@@ -40,9 +43,11 @@ class Remedy(Protocol):
     """One file of ``detect/remedies``. Its docstring says what it does in the first line, then when it helps, and its source.
 
     ``ANSWERS`` names the rules whose findings it is for; ``rule/time`` stands for those of a rule that lie through time.
-    ``COST`` is how much of the training it changes: 1 a number of the optimizer, 2 how weights start, 3 the activation, 4 what
-    stands between layers, 5 the kind of layer. ``TORCH`` are the lines to change in one's own code. ``propose`` gives changes
-    of the config that the case was trained by, the likeliest first; it reads the case alone.
+    ``COST`` is how much of the training it changes: 1 a number, 2 the scale of the weights, 3 their kind or the activation,
+    4 what stands between layers, 5 the kind of layer; 0 what no key of a config can do. ``TORCH`` are the lines to change in
+    one's own code, of 62 columns at most. ``propose`` gives changes of the config that the case was trained by, the likeliest
+    first; it reads the case alone. A file may have ``suits(case)``: in a run without a config, whether its lines of PyTorch
+    make sense for the layers that were seen.
     """
 
     ANSWERS: tuple[str, ...]
@@ -67,6 +72,17 @@ def setting(case: Case, key: str) -> Any:
     for part in key.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
     return value
+
+
+def activation_of(case: Case) -> str | None:
+    """The activation of most layers by theory's name, from the config or else from the modules that were seen."""
+    named = setting(case, "model.activation")
+    if named is not None:
+        return str(named)
+    by_kind = {name.replace("_", ""): name for name in ACTIVATIONS}
+    kinds = [info.kind.lower() for info in case.run.catalogue.layers if info.activation is not None]
+    known = [by_kind[kind] for kind in kinds if kind in by_kind]
+    return max(known, key=known.count) if known else None
 
 
 def rounded(value: float) -> float:
@@ -99,7 +115,16 @@ def advice(case: Case, finding: Finding) -> tuple[str, ...]:
     """
     if finding.cause_code is not None and any(finding.cause_code == f.code for fs in case.found.values() for f in fs):
         return (f"cure {finding.cause_code} first: it explains this",)
-    return tuple(_in_keys(case, finding) if case.run.manifest.config else _in_torch(finding))[:MOST]
+    return (
+        tuple(_in_keys(case, finding))[:MOST] if case.run.manifest.config else tuple(_in_torch(case, finding))[:MOST_IN_TORCH]
+    )
+
+
+def of_rule(name: str) -> list[tuple[str, Remedy]]:
+    """The remedies that answer a rule's findings, across depth or through time, those that change least first."""
+    asked = {name, f"{name}/time"}
+    found: list[tuple[str, Remedy]] = [(key, REMEDIES[key]) for key in REMEDIES if asked & set(REMEDIES[key].ANSWERS)]
+    return sorted(found, key=lambda entry: (entry[1].COST, entry[0]))
 
 
 def summary(remedy: Remedy) -> str:
@@ -118,12 +143,14 @@ def _in_keys(case: Case, finding: Finding) -> Iterator[str]:
             yield f"no cure: {p.assignments}: {p.hopeless}"
         else:
             yield f"{summary(REMEDIES[p.remedy])}: {p.assignments} ({p.expects})"
-    for name, remedy in answering(finding):
-        if name not in told and not any(True for _ in remedy.propose(case)) and remedy.COST == 0:
+    for _, remedy in answering(finding):
+        if remedy.COST == 0:  # nothing in a config does it
             yield summary(remedy)
 
 
-def _in_torch(finding: Finding) -> Iterator[str]:
+def _in_torch(case: Case, finding: Finding) -> Iterator[str]:
     for _, remedy in answering(finding):
+        if not getattr(remedy, "suits", lambda _: True)(case):
+            continue
         lines = "".join(f"\n    {line}" for line in remedy.TORCH.strip().splitlines())
         yield f"{summary(remedy)}{lines}"

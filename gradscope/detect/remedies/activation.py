@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from gradscope.detect.case import Case
 from gradscope.detect.remedies.critical_init import has_plain_layers, to_critical
-from gradscope.detect.remedy import Proposal, Value, setting
+from gradscope.detect.remedy import Proposal, Value, activation_of, setting
 from gradscope.theory import critical_gain
 
 ANSWERS = ("vanishing-gradients", "saturated-activations", "dead-units", "exploding-gradients", "stalled-layers")
@@ -41,3 +41,7 @@ def propose(case: Case) -> Iterator[Proposal]:
             changes |= to_critical(case, name)
             told = f"at its critical gain of {critical_gain(name):.4g} a layer passes back what it gets"
         yield Proposal("activation", changes, f"{name}: {told}")
+
+
+def suits(case: Case) -> bool:
+    return activation_of(case) not in _DYING or bool(case.found.get("dead-units"))

@@ -1,7 +1,7 @@
 """Clip the gradient's norm.
 
-One batch can then no longer throw the weights. For spikes, and for gradients that grow through time. No cure for a profile: all layers' gradients are multiplied by the same
-number, and their ratio stays what it was.
+One batch can then no longer throw the weights. For spikes, and for gradients that grow through time. No cure for a profile:
+all layers' gradients are multiplied by the same number, and their ratio stays what it was.
 
 Source: Pascanu, Mikolov & Bengio 2013, section 3.2.
 """

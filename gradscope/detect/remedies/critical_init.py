@@ -13,9 +13,9 @@ import math
 from collections.abc import Iterator, Mapping
 
 from gradscope.detect.case import Case
-from gradscope.detect.remedy import Proposal, Value, setting
+from gradscope.detect.remedy import Proposal, Value, activation_of, setting
 from gradscope.detect.rules.saturated_activations import SHARE
-from gradscope.errors import GradscopeError
+from gradscope.errors import GradscopeError, UnsupportedError
 from gradscope.theory import critical_gain, critical_point
 from gradscope.theory.activations import find_activation
 from gradscope.theory.quadrature import gaussian_nodes
@@ -25,7 +25,7 @@ COST = 2
 TORCH = """
 for m in model.modules():
     if isinstance(m, nn.Linear):  # tanh: nn.init.xavier_normal_
-        nn.init.kaiming_normal_(m.weight, nonlinearity="relu")
+        nn.init.kaiming_normal_(m.weight)
 """
 
 FLAT = 0.05
@@ -49,6 +49,11 @@ def propose(case: Case) -> Iterator[Proposal]:
             "weights brings back what its derivative takes"
         )
     yield Proposal("critical-init", changes, f"{gain:.4g} for {activation}, where a layer passes back what it gets", hopeless)
+
+
+def suits(case: Case) -> bool:
+    activation = activation_of(case)
+    return activation is None or saturated_at_critical(activation) <= SHARE.value
 
 
 def has_plain_layers(case: Case) -> bool:
@@ -88,9 +93,15 @@ def _gain(init: Mapping[str, float | str], activation: str) -> float:
 
 
 def saturated_at_critical(activation: str) -> float:
-    """The share of units on the flat parts of an activation that is flat at both ends, deep in a net at the critical gain."""
+    """The share of units on the flat parts of an activation that is flat at both ends, deep in a net at the critical gain.
+
+    0 where it has no critical gain.
+    """
     phi = find_activation(activation)
-    point = critical_point(phi)
+    try:
+        point = critical_point(phi)
+    except UnsupportedError:
+        return 0.0
     z, weight = gaussian_nodes(min(point.length, 1e12), phi.kinks)
     far = gaussian_nodes(1e6)[0]
     slope = abs(phi.slope(z))

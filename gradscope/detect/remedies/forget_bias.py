@@ -15,7 +15,7 @@ from gradscope.detect.case import Case
 from gradscope.detect.remedy import Proposal, setting
 from gradscope.theory import gru_step, lstm_step
 
-ANSWERS = ("vanishing-gradients/time", "vanishing-gradients")
+ANSWERS = ("vanishing-gradients/time",)
 COST = 2
 TORCH = """
 n = lstm.hidden_size  # gates are i, f, g, o
@@ -38,6 +38,10 @@ def propose(case: Case) -> Iterator[Proposal]:
     step = lstm_step if cell == "lstm" else gru_step
     told = f"the state's own path keeps {step(bias, TORCH_SCALE).path:.3g} a step; now {step(now or 0.0, TORCH_SCALE).path:.3g}"
     yield Proposal("forget-bias", {"model.forget_bias": bias}, told)
+
+
+def suits(case: Case) -> bool:
+    return any(info.kind in ("LSTM", "GRU", "LSTMCell", "GRUCell") for info in case.run.catalogue.layers)
 
 
 def keeping_bias(case: Case) -> float:

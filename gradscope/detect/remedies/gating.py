@@ -29,5 +29,9 @@ def propose(case: Case) -> Iterator[Proposal]:
             told = f"the state's own path keeps {step(bias, TORCH_SCALE).path:.3g} of the gradient a step"
             yield Proposal("gating", {"model.cell": cell, "model.forget_bias": bias}, told)
     elif setting(case, "model.kind") == "mlp":
-        told = "each layer starts by passing on 88 % of its input unchanged"
+        told = "each layer starts by passing on 88% of its input unchanged"
         yield Proposal("gating", {"model.kind": "highway"}, told)
+
+
+def suits(case: Case) -> bool:
+    return any(info.recurrent and info.kind in ("RNN", "RNNCell") for info in case.run.catalogue.layers)

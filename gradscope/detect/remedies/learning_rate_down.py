@@ -1,8 +1,8 @@
 """Lower the learning rate.
 
-A step is to move the weights by a hundredth of themselves or less. Updates of a fifth of the weights and more turn over what the initialisation gave within a few steps. The number is derived
-from the run: the first step's displacement is proportional to the learning rate. No cure for a profile: the ratio of the
-gradients between layers does not change by it.
+A step is to move the weights by a hundredth of themselves or less. Updates of a fifth of the weights and more turn over what
+the initialisation gave within a few steps. The number is derived from the run: the first step's displacement is proportional
+to the learning rate. No cure for a profile: the ratio of the gradients between layers does not change by it.
 
 Source: Karpathy, CS231n notes: updates of about 1e-3 of the weights.
 """

@@ -1,7 +1,8 @@
 """Raise the learning rate.
 
-A step is to move the weights by some thousandths of themselves. Where successive gradients agree and the weights follow by a hundred thousandth a step, nothing but the step's size is in the
-way. The number is derived from the run: the first step's displacement is proportional to the learning rate.
+A step is to move the weights by some thousandths of themselves. Where successive gradients agree and the weights follow by a
+hundred thousandth a step, nothing but the step's size is in the way. The number is derived from the run: the first step's
+displacement is proportional to the learning rate.
 
 Source: Karpathy, CS231n notes: updates of about 1e-3 of the weights.
 """

@@ -14,7 +14,7 @@ from gradscope.detect.case import Case
 from gradscope.detect.remedy import Proposal, Value, setting
 from gradscope.theory import recurrent_step
 
-ANSWERS = ("vanishing-gradients/time", "exploding-gradients/time", "vanishing-gradients", "exploding-gradients")
+ANSWERS = ("vanishing-gradients/time", "exploding-gradients/time")
 COST = 2
 TORCH = """
 for name, weight in rnn.named_parameters():

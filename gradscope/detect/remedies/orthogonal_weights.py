@@ -12,19 +12,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gradscope.detect.case import Case
-from gradscope.detect.remedies.critical_init import has_plain_layers, saturated_at_critical
+from gradscope.detect.remedies.critical_init import has_plain_layers, saturated_at_critical, suits
 from gradscope.detect.remedy import Proposal, Value, setting
 from gradscope.detect.rules.saturated_activations import SHARE
 from gradscope.errors import GradscopeError
 from gradscope.theory import critical_gain
 
 ANSWERS = ("vanishing-gradients", "exploding-gradients")
-COST = 2
+COST = 3
 TORCH = """
 for m in model.modules():
     if isinstance(m, nn.Linear):
         nn.init.orthogonal_(m.weight, gain=2**0.5)  # tanh: 1
 """
+
+
+__all__ = ["suits"]
 
 
 def propose(case: Case) -> Iterator[Proposal]:

@@ -13,7 +13,7 @@ from gradscope.detect.remedy import Proposal
 ANSWERS = ("stalled-layers",)
 COST = 0
 TORCH = """
-print([(len(g["params"]), g["lr"]) for g in optimizer.param_groups])
+print([g["lr"] for g in optimizer.param_groups])
 """
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from gradscope.detect.case import Case
 from gradscope.detect.remedy import Proposal, setting
 
-ANSWERS = ("dead-units", "saturated-activations", "vanishing-gradients", "exploding-gradients")
+ANSWERS = ("dead-units", "saturated-activations")
 COST = 1
 TORCH = """
 nn.init.zeros_(layer.bias)  # of each layer
