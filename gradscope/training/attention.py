@@ -134,10 +134,11 @@ class FeedForward(Branch):
 class Transformer(nn.Module):
     """(rows, steps, features) through ``embedding``, ``positions`` and ``layers``, to ``head``.
 
-    Layer i is ``layers.i.attention``, then ``layers.i.feedforward``.
+    Layer i is ``layers.i.attention``, then ``layers.i.feedforward``. With ``answers``, ``head`` answers at each of so many
+    last positions: (rows, answers, outputs).
     """
 
-    def __init__(self, options: Options, input_shape: tuple[int, ...], outputs: int) -> None:
+    def __init__(self, options: Options, input_shape: tuple[int, ...], outputs: int, answers: int = 1) -> None:
         super().__init__()
         steps, features = input_shape
         self.embedding = dense(features, options.width, bias=options.bias)
@@ -150,7 +151,8 @@ class Transformer(nn.Module):
             )
         )
         self.norm = norm_of(options) if options.norm_first or options.fixup else nn.Identity()
-        self.mean = options.pool == "mean"
+        self.mean = options.pool == "mean" and answers == 1
+        self.read = -1 if answers == 1 else slice(-answers, None)
         self.head = dense(options.width, outputs, bias=options.bias)
 
     @property
@@ -160,5 +162,5 @@ class Transformer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.norm(self.layers(self.positions(self.embedding(x))))
-        y: Tensor = self.head(h.mean(1) if self.mean else h[:, -1])
+        y: Tensor = self.head(h.mean(1) if self.mean else h[:, self.read])
         return y

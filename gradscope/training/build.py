@@ -19,7 +19,8 @@ from gradscope.training.options import Init
 from gradscope.training.seeds import derive
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-"""Outputs (rows, outputs) and targets, classes (rows,) or numbers (rows, outputs), to the mean loss of the rows."""
+"""Outputs (rows, outputs) and targets, classes (rows,) or numbers (rows, outputs), to the mean loss of the rows. Where many
+answers are asked for, outputs (rows, answers, outputs) and classes (rows, answers)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,11 +61,12 @@ def build(config: Config) -> Setup:
         data: Data = DATASETS[config.data.name].load(config.data, config.seed)
     except OSError as error:
         raise TrainingError(f"the data set {config.data.name!r} cannot be loaded: {error}") from error
-    for at, what in config.misfits(data.input_shape, data.regression):
+    for at, what in config.misfits(data.input_shape, data.regression, data.answers):
         raise config.problem(at, what)
     torch.manual_seed(derive(config.seed, "weights"))
     try:
-        model: nn.Module = ARCHITECTURES[config.model.kind].build(config.model, data.input_shape, data.outputs)
+        often = {"answers": data.answers} if data.answers > 1 else {}
+        model: nn.Module = ARCHITECTURES[config.model.kind].build(config.model, data.input_shape, data.outputs, **often)
     except UnsupportedError as error:
         raise config.problem("model.init.gain", str(error)) from error
     setup = Setup(config, device, data.to(device), model.to(device), loss_function(config.loss, data.outputs))
@@ -81,7 +83,7 @@ def loss_function(name: str, outputs: int) -> Loss:
     Where there are numbers to predict, ``mse`` is against these.
     """
     if name == "cross_entropy":
-        return F.cross_entropy
+        return lambda y, targets: F.cross_entropy(y.flatten(0, -2), targets.flatten())
     of = F.mse_loss if name == "mse" else F.binary_cross_entropy_with_logits
     # under autocast torch computes both in float32, whatever the outputs are
     return lambda y, targets: of(y, targets if targets.is_floating_point() else F.one_hot(targets, outputs).to(y.dtype))

@@ -147,9 +147,9 @@ class Config(Section):
         if warmup > steps:
             yield "schedule.warmup_steps", f"longer than the training (got {warmup}; expected at most training.steps, {steps})"
         if self.data.shape is not None:
-            yield from self.misfits(self.data.shape, self.data.regression)
+            yield from self.misfits(self.data.shape, self.data.regression, self.data.answers)
 
-    def misfits(self, shape: Shape, regression: bool) -> Iterable[tuple[str, str]]:
+    def misfits(self, shape: Shape, regression: bool, answers: int) -> Iterable[tuple[str, str]]:
         """What does not fit together between the network, the loss and rows of this shape; for data that shows it late."""
         data, model = self.data, self.model
         if len(shape) in model.reads:
@@ -159,6 +159,8 @@ class Config(Section):
             told = f"{model.kind} reads {wanted}, and {data.name} gives {LAYOUTS.get(len(shape), 'rows')} of shape {shape}"
             fitting = [layout for layout, other in data.layouts.items() if len(other) in model.reads]
             yield ("data.layout", f"{told} (expected {' or '.join(fitting)})") if fitting else ("data.name", told)
+        if answers > 1 and not model.answers_often:
+            yield "model.kind", f"{model.kind} answers once, and {data.name} asks at each of the last {answers} steps"
         if regression and self.loss != "mse":
             yield "loss", f"{data.name} has numbers to predict, not classes (got {self.loss!r}; expected 'mse')"
 

@@ -15,7 +15,9 @@ from gradscope.training.seeds import derive
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """``x`` (rows, *input_shape) float32; ``y`` (rows,) int64 class numbers, or (rows, outputs) float32 numbers to predict."""
+    """``x`` (rows, *input_shape) float32; ``y`` (rows,) int64 class numbers, (rows, answers) of them where one is asked for at
+    each of the last steps, or (rows, outputs) float32 numbers to predict.
+    """
 
     x: Tensor
     y: Tensor
@@ -43,6 +45,11 @@ class Data:
     def regression(self) -> bool:
         """Whether there are numbers to predict instead of classes."""
         return self.train.y.is_floating_point()
+
+    @property
+    def answers(self) -> int:
+        """At how many steps, the last ones, a class is asked for."""
+        return 1 if self.regression or self.train.y.dim() == 1 else self.train.y.shape[1]
 
     def to(self, device: torch.device) -> Data:
         return replace(self, train=self.train.to(device), validation=self.validation.to(device))
@@ -73,7 +80,7 @@ def split(
         raise ConfigError(problems)
     _, kept_aside = options.split(rows)
     shuffled = torch.randperm(rows, generator=torch.Generator().manual_seed(derive(seed, "split")))
-    by_class = shuffled if regression else shuffled[torch.argsort(y[shuffled], stable=True)]
+    by_class = shuffled if y.dim() > 1 else shuffled[torch.argsort(y[shuffled], stable=True)]
     # Evenly spaced places in an order sorted by class take the same share of each class, to within a row.
     places = ((torch.arange(kept_aside, dtype=torch.float64) + 0.5) * (rows / kept_aside)).long()
     aside = torch.zeros(rows, dtype=torch.bool)

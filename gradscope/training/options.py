@@ -98,6 +98,8 @@ class ModelOptions(Section):
     kind: str
     reads: ClassVar[tuple[int, ...]] = (1, 2, 3)
     """Dimensions of the rows that this architecture takes; one that takes all of them sees a row as one long vector."""
+    answers_often: ClassVar[bool] = False
+    """Whether it can answer at each of the last steps of a sequence: its ``build`` then takes how many, ``answers``."""
 
     def misfits(self, shape: Shape) -> Iterable[tuple[str, str]]:
         """What these options contradict in rows of this shape, which has as many dimensions as ``reads`` allows."""
@@ -132,6 +134,11 @@ class DataOptions(Section):
     def regression(self) -> bool:
         """Whether there are numbers to predict instead of classes."""
         return False
+
+    @property
+    def answers(self) -> int:
+        """At how many steps, the last ones, a class is asked for; 1 is one class for the whole row."""
+        return 1
 
     def split(self, size: int) -> tuple[int, int]:
         """(training rows, validation rows) out of ``size``; at least one of each, given two."""

@@ -26,10 +26,14 @@ FORGETS = {"lstm": 1, "gru": 1}
 
 
 class RecurrentNetwork(nn.Module):
-    """(rows, steps, features) through ``rnn``; ``head`` on the output of the last step, the last state of the top layer."""
+    """(rows, steps, features) through ``rnn``; ``head`` on the output of the last step, the last state of the top layer.
 
-    def __init__(self, options: Options, features: int, outputs: int) -> None:
+    With ``answers``, on the outputs of so many last steps: (rows, answers, outputs).
+    """
+
+    def __init__(self, options: Options, features: int, outputs: int, answers: int = 1) -> None:
         super().__init__()
+        self.read = -1 if answers == 1 else slice(-answers, None)
         module, kind = CELLS[options.cell]
         self.rnn = module(features, options.width, options.layers, bias=options.bias, batch_first=True, **kind)
         self.dropout = nn.Dropout(options.dropout) if options.dropout else None
@@ -40,7 +44,7 @@ class RecurrentNetwork(nn.Module):
         gated = isinstance(self.rnn, nn.LSTM | nn.GRU)
         with torch.autocast(x.device.type, enabled=torch.is_autocast_enabled(x.device.type) and not (gated and x.is_cpu)):
             states, _ = self.rnn(x)
-        last = states[:, -1]
+        last = states[:, self.read]
         if self.dropout is not None:
             last = self.dropout(last)
         y: Tensor = self.head(last)

@@ -84,8 +84,8 @@ class Trainer:
         return torch.stack(losses).sum() / len(split), self._accuracy(correct)
 
     def _correct(self, outputs: Tensor, targets: Tensor) -> Tensor | None:
-        """Which rows have their class as the largest output; None where there are numbers to predict."""
-        return None if self.setup.data.regression else outputs.argmax(1) == targets
+        """Which answers have their class as the largest output; None where there are numbers to predict."""
+        return None if self.setup.data.regression else outputs.argmax(-1) == targets
 
     @staticmethod
     def _accuracy(correct: list[Tensor | None]) -> Tensor | None:

@@ -9,7 +9,7 @@ from gradscope.training.data import split
 from gradscope.training.options import DataOptions
 from tests.training.datasets.loading import load
 
-AS_DRAWN = {"adding", "recall"}
+AS_DRAWN = {"adding", "copying", "recall"}
 """Numbers from 0 to 1 with marks, and one-hot symbols: standardising would only blur what they mean."""
 CLASSES = sorted(name for name in DATASETS.built_in if not DATASETS[name].Options().regression)
 
@@ -28,9 +28,10 @@ def test_every_data_set_keeps_its_contract(name: str) -> None:
             assert part.y.isfinite().all()
         else:
             assert part.y.dtype == torch.int64
-            assert set(part.y.tolist()) == set(range(data.outputs))
+            assert set(part.y.flatten().tolist()) == set(range(data.outputs))
     assert data.input_shape == options.shape
     assert data.regression == options.regression
+    assert data.answers == options.answers
     assert (len(data.train), len(data.validation)) == options.split(options.size)
 
 

@@ -27,12 +27,13 @@ class Recurrence(Section):
 
 
 class Options(ModelOptions):
-    """Recurrent layers on top of each other, torch.nn.RNN, LSTM or GRU, and a linear head on the last step's output. Rows are
-    sequences.
+    """Recurrent layers on top of each other, torch.nn.RNN, LSTM or GRU, and a linear head on the last step's output, or on each
+    of the last where the data ask for many answers. Rows are sequences.
     """
 
     kind: Literal["rnn"] = "rnn"
     reads = (2,)
+    answers_often = True
     cell: Literal["tanh", "relu", "lstm", "gru"] = "tanh"
     """The recurrent cell: an Elman cell with tanh or ReLU, LSTM (Hochreiter & Schmidhuber 1997), or GRU (Cho et al. 2014)."""
     layers: Count = 1
@@ -63,10 +64,10 @@ class Options(ModelOptions):
             yield "init.scheme", "lsuv scales layers that are called once; a recurrent layer is called at every step"
 
 
-def build(options: Options, input_shape: Shape, outputs: int) -> nn.Module:
+def build(options: Options, input_shape: Shape, outputs: int, answers: int = 1) -> nn.Module:
     """The network, ``rnn`` and ``head``, with its weights drawn from torch's random state."""
     from gradscope.training.recurrent import RecurrentNetwork, initialise_recurrent
 
-    model = RecurrentNetwork(options, input_shape[-1], outputs)
+    model = RecurrentNetwork(options, input_shape[-1], outputs, answers)
     initialise_recurrent(model, options)
     return model

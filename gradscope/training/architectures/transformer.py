@@ -30,6 +30,7 @@ class Options(ModelOptions):
 
     kind: Literal["transformer"] = "transformer"
     reads = (2,)
+    answers_often = True
     layers: Count = 4
     """Layers, of two branches each."""
     width: Count = 64
@@ -51,7 +52,7 @@ class Options(ModelOptions):
     positions: Literal["learned", "sinusoidal", "none"] = "learned"
     """What tells positions apart: vectors that are learned, sines (Vaswani et al. 2017), or nothing."""
     pool: Literal["mean", "last"] = "mean"
-    """What the head reads: the mean of all positions, or the last."""
+    """What the head reads: the mean of all positions, or the last; where the data ask for many answers, each of the last."""
     bias: bool = True
     """Whether linear layers have a bias."""
     dropout: Share = 0.0
@@ -80,13 +81,13 @@ class Options(ModelOptions):
         return fixup(self.residual)
 
 
-def build(options: Options, input_shape: Shape, outputs: int) -> nn.Module:
+def build(options: Options, input_shape: Shape, outputs: int, answers: int = 1) -> nn.Module:
     """The network with its weights drawn from torch's random state: ``embedding``, ``layers.0.attention`` ..., ``head``."""
     from gradscope.training.attention import Transformer
     from gradscope.training.fixup import fix_up
     from gradscope.training.initialisation import initialise
 
-    model = Transformer(options, input_shape, outputs)
+    model = Transformer(options, input_shape, outputs, answers)
     initialise(model, options.init, options.activation)
     if options.fixup:
         fix_up([branch.weight_layers for branch in model.branches], model.head)
