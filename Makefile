@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 CONFIG ?= configs/plain-sigmoid-20.yaml
 
-.PHONY: run test check format docs clean
+.PHONY: run test check format docs experiments clean
 
 run: $(VENV)/.installed
 	$(BIN)/gradscope run $(CONFIG)
@@ -28,6 +28,10 @@ format: $(VENV)/.installed-dev
 # Everything that is made from the code: pages, schema, the examples' outputs, the pictures.
 docs: $(VENV)/.installed-dev
 	$(BIN)/python -m scripts.refresh
+
+# Every claim of docs/experiments measured anew, with its figure and its numbers put into its page.
+experiments: $(VENV)/.installed-dev
+	$(BIN)/python -m scripts.experiments --write
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
