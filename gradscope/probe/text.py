@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from io import StringIO
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from gradscope.detect.rules import exploding_gradients, vanishing_gradients
 from gradscope.probe.probe import LayerProbe, Predicted, Probe
-from gradscope.render.formats.text import SIGNS, VERDICT, WIDEST
-from gradscope.render.terminal import PLAIN, Terminal
+from gradscope.render.formats.text import VERDICT
+from gradscope.render.terminal import PLAIN, WIDEST, Terminal, typeset
 from gradscope.render.words import count, number, plain
 from gradscope.signals.attribution import WORDS
 
@@ -25,23 +24,7 @@ NAMES = 22
 
 def write(probe: Probe, *, terminal: Terminal = PLAIN) -> str:
     """The diagnosis as text that fits the terminal."""
-    out = StringIO()
-    console = Console(
-        file=out,
-        width=terminal.width,
-        force_terminal=terminal.colour,
-        no_color=not terminal.colour,
-        color_system="standard" if terminal.colour else None,
-        highlight=False,
-        legacy_windows=False,
-    )
-    console.print(_page(probe, terminal))
-    text = "\n".join(line.rstrip() for line in out.getvalue().split("\n"))
-    if not terminal.unicode:
-        for sign, instead in (*SIGNS.items(), ("±", "+-")):
-            text = text.replace(sign, instead)
-        text = text.encode("ascii", "backslashreplace").decode()
-    return text
+    return typeset(_page(probe, terminal), terminal)
 
 
 def _page(probe: Probe, terminal: Terminal) -> RenderableType:

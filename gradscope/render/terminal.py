@@ -6,7 +6,16 @@ import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TextIO
+from io import StringIO
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+SIGNS = {"✓": "+", "✗": "x", "→": "->", "…": "...", "⁻": "^-", "±": "+-"}
+"""What is written where a terminal cannot show these."""
+WIDEST = 100
+"""Columns that a sentence fills at most: longer lines are hard to read."""
 
 
 @dataclass(frozen=True)
@@ -37,3 +46,26 @@ class Terminal:
 
 
 PLAIN = Terminal()
+
+
+def typeset(page: RenderableType, terminal: Terminal) -> str:
+    """What rich makes of a page on such a terminal, as text without blanks at the ends of lines."""
+    from rich.console import Console
+
+    out = StringIO()
+    console = Console(
+        file=out,
+        width=terminal.width,
+        force_terminal=terminal.colour,
+        no_color=not terminal.colour,
+        color_system="standard" if terminal.colour else None,
+        highlight=False,
+        legacy_windows=False,
+    )
+    console.print(page)
+    text = "\n".join(line.rstrip() for line in out.getvalue().split("\n"))
+    if not terminal.unicode:
+        for sign, instead in SIGNS.items():
+            text = text.replace(sign, instead)
+        text = text.encode("ascii", "backslashreplace").decode()
+    return text

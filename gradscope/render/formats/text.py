@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from io import StringIO
-
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -12,7 +10,7 @@ from rich.text import Text
 from gradscope.record.finding import Finding, Report, Severity
 from gradscope.record.run import Run
 from gradscope.render.strip import strip
-from gradscope.render.terminal import PLAIN, Terminal
+from gradscope.render.terminal import PLAIN, WIDEST, Terminal, typeset
 from gradscope.render.words import chance, count, evidence, fold, forward_order, number, plain, span
 from gradscope.signals.profiles import Profile, depth_profile
 
@@ -21,31 +19,11 @@ SUFFIX = ".txt"
 
 VERDICT = {"healthy": ("✓", "bold green"), "pathological": ("✗", "bold red"), "inconclusive": ("?", "bold yellow")}
 SEVERITY = {Severity.ERROR: "bold red", Severity.WARNING: "bold yellow", Severity.INFO: "bold blue"}
-SIGNS = {"✓": "+", "✗": "x", "→": "->", "…": "...", "⁻": "^-"}
-"""What is written where a terminal cannot show these."""
-WIDEST = 100
-"""Columns that a sentence fills at most: longer lines are hard to read."""
 
 
 def write(report: Report, run: Run | None = None, *, terminal: Terminal = PLAIN) -> str:
     """The verdict as text that fits the terminal; with the run, its layers, its profile and what could not be seen."""
-    out = StringIO()
-    console = Console(
-        file=out,
-        width=terminal.width,
-        force_terminal=terminal.colour,
-        no_color=not terminal.colour,
-        color_system="standard" if terminal.colour else None,
-        highlight=False,
-        legacy_windows=False,
-    )
-    console.print(verdict(report, run, terminal=terminal))
-    text = "\n".join(line.rstrip() for line in out.getvalue().split("\n"))
-    if not terminal.unicode:
-        for sign, instead in SIGNS.items():
-            text = text.replace(sign, instead)
-        text = text.encode("ascii", "backslashreplace").decode()
-    return text
+    return typeset(verdict(report, run, terminal=terminal), terminal)
 
 
 def verdict(report: Report, run: Run | None = None, *, terminal: Terminal = PLAIN) -> RenderableType:
