@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 from gradscope import __version__
 from gradscope.cli.check import check
+from gradscope.cli.compare import compare
 from gradscope.cli.info import info
 from gradscope.cli.plot import plot
 from gradscope.cli.probe import probe
@@ -59,7 +60,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, plot, check, probe, rules, schema, info, runs):
+for command in (run, plot, check, compare, probe, rules, schema, info, runs):
     app.command()(command)
 
 

@@ -37,8 +37,11 @@ class Strip:
         return [(signs[state], state) for state in sorted(set(self.states) - {State.FINITE, State.ABSENT}, reverse=True)]
 
 
-def strip(values: Floats, states: States, width: int, *, ascii_only: bool = False) -> Strip:
-    """A profile (L,) in at most ``width`` characters, on a logarithmic scale.
+def strip(
+    values: Floats, states: States, width: int, *, ascii_only: bool = False, ends: tuple[float, float] | None = None
+) -> Strip:
+    """A profile (L,) in at most ``width`` characters, on a logarithmic scale from its smallest to its largest size, or over
+    ``ends``, so that several can be compared.
 
     Where several layers share a character, what must not be missed is shown: NaN, infinity, exactly zero, else the smallest.
     """
@@ -47,7 +50,7 @@ def strip(values: Floats, states: States, width: int, *, ascii_only: bool = Fals
     finite = found == State.FINITE
     logs = np.log10(np.where(finite, np.abs(values), 1.0))
     if finite.any():
-        low, high = float(logs[finite].min()), float(logs[finite].max())
+        low, high = np.log10(ends) if ends else (float(logs[finite].min()), float(logs[finite].max()))
         short = max(LEAST_DECADES - (high - low), 0.0) / 2.0
         heights = np.clip((logs - (low - short)) / max(high - low, LEAST_DECADES) * len(blocks), 0, len(blocks) - 1).astype(int)
     else:
@@ -60,5 +63,5 @@ def strip(values: Floats, states: States, width: int, *, ascii_only: bool = Fals
         text.append(blocks[heights[start:stop][known].min()] if state == State.FINITE else signs[state])
         shown.append(state)
     sizes = np.abs(values[finite])
-    ends = (float(sizes.min()), float(sizes.max())) if sizes.size else (None, None)
-    return Strip("".join(text), tuple(shown), *ends)
+    found_ends = (float(sizes.min()), float(sizes.max())) if sizes.size else (None, None)
+    return Strip("".join(text), tuple(shown), *found_ends)

@@ -43,8 +43,10 @@ def test_a_config_that_is_refused_imports_nothing_heavy(tmp_path: Path) -> None:
     assert not imported(tmp_path, "run", "bad.yaml", code=2) & HEAVY
 
 
-def test_judging_and_listing_import_neither_torch_nor_matplotlib(here: Path, recorded: Path) -> None:
+def test_judging_comparing_and_listing_import_neither_torch_nor_matplotlib(here: Path, recorded: Path) -> None:
     assert not imported(here, "check", recorded / "healthy") & {"torch", "matplotlib", "sklearn"}
+    both = (recorded / "healthy", recorded / "vanishing")
+    assert not imported(here, "compare", *both) & {"torch", "matplotlib", "sklearn"}
     assert not imported(here, "runs", "--runs-dir", recorded) & {"torch", "matplotlib", "sklearn"}
 
 
@@ -65,4 +67,4 @@ def test_the_version_is_printed() -> None:
 def test_help_is_shown_without_arguments() -> None:
     result = gradscope()
     assert "Usage: gradscope" in result.output
-    assert all(name in result.output for name in ("run", "plot", "check", "rules", "schema", "info", "runs"))
+    assert all(name in result.output for name in ("run", "plot", "check", "compare", "rules", "schema", "info", "runs"))

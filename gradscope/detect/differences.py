@@ -1,0 +1,98 @@
+"""In what runs were set up differently: config, environment, cadence, and, where there is no config, the network."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+from gradscope.record.manifest import Catalogue, Manifest
+
+NAMES = frozenset({"name"})
+"""Keys of a config that say what a run is called, not what it does."""
+
+
+class Missing:
+    """The value of a key that a run does not have: ``null`` is a value."""
+
+    def __repr__(self) -> str:
+        return "MISSING"
+
+
+MISSING = Missing()
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One key with its value in each run, ``MISSING`` where a run has no such key.
+
+    ``section`` is ``config``, ``network``, ``environment`` or ``recording``; ``path`` the key within it, ``model.init.gain``.
+    """
+
+    section: str
+    path: str
+    values: tuple[Any, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """``values`` holds null both for null and for a key that is missing; ``missing`` has the positions of the latter."""
+        return {
+            "section": self.section,
+            "path": self.path,
+            "values": [None if v is MISSING else v for v in self.values],
+            "missing": [i for i, v in enumerate(self.values) if v is MISSING],
+        }
+
+
+def differences(manifests: Sequence[Manifest]) -> tuple[Difference, ...]:
+    """Every key whose value is not the same in all runs, by section, each in the order of the first run that has it.
+
+    Runs of ``gradscope run`` state all that made them in their config. Where one of them was watched and has none, the
+    networks are compared as they were seen: modules, parameters and their shapes.
+    """
+    sections: dict[str, list[dict[str, Any]]] = {
+        "config": [{k: v for k, v in flattened(m.config or {}).items() if k not in NAMES} for m in manifests],
+        "network": [{}] * len(manifests),
+        "environment": [flattened(m.environment) for m in manifests],
+        "recording": [flattened(m.recording) for m in manifests],
+    }
+    if any(m.config is None for m in manifests):
+        sections["config"] = [{}] * len(manifests)
+        sections["network"] = [seen(m.catalogue) for m in manifests]
+    return tuple(d for section, keyed in sections.items() for d in _differing(section, keyed))
+
+
+def flattened(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A mapping of mappings as one, its keys joined by dots; lists stay whole."""
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        if isinstance(value, Mapping) and value:
+            flat |= flattened(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def seen(catalogue: Catalogue) -> dict[str, Any]:
+    """What tells one network from another: how many layers and numbers, modules by class, the shape of each parameter."""
+    kinds = Counter(layer.kind for layer in catalogue.layers)
+    return {
+        "layers": sum(layer.trunk for layer in catalogue.layers),
+        "parameters": parameter_count(catalogue),
+        **{f"modules.{kind}": count for kind, count in kinds.items()},
+        **{f"shape.{p.name}": list(p.shape) for p in catalogue.parameters},
+        **{f"frozen.{p.name}": True for p in catalogue.parameters if not p.trainable},
+    }
+
+
+def parameter_count(catalogue: Catalogue) -> int:
+    """Numbers in all parameters, trainable or not."""
+    return sum(prod(p.shape) for p in catalogue.parameters)
+
+
+def _differing(section: str, keyed: Sequence[Mapping[str, Any]]) -> Iterator[Difference]:
+    for path in dict.fromkeys(path for flat in keyed for path in flat):
+        values = tuple(flat.get(path, MISSING) for flat in keyed)
+        if any(type(v) is not type(values[0]) or v != values[0] for v in values[1:]):
+            yield Difference(section, path, values)
