@@ -4,45 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from math import prod
 from typing import Any
 
+from gradscope.record.comparison import MISSING, Difference
 from gradscope.record.manifest import Catalogue, Manifest
 
 NAMES = frozenset({"name"})
 """Keys of a config that say what a run is called, not what it does."""
-
-
-class Missing:
-    """The value of a key that a run does not have: ``null`` is a value."""
-
-    def __repr__(self) -> str:
-        return "MISSING"
-
-
-MISSING = Missing()
-
-
-@dataclass(frozen=True)
-class Difference:
-    """One key with its value in each run, ``MISSING`` where a run has no such key.
-
-    ``section`` is ``config``, ``network``, ``environment`` or ``recording``; ``path`` the key within it, ``model.init.gain``.
-    """
-
-    section: str
-    path: str
-    values: tuple[Any, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """``values`` holds null both for null and for a key that is missing; ``missing`` has the positions of the latter."""
-        return {
-            "section": self.section,
-            "path": self.path,
-            "values": [None if v is MISSING else v for v in self.values],
-            "missing": [i for i, v in enumerate(self.values) if v is MISSING],
-        }
 
 
 def differences(manifests: Sequence[Manifest]) -> tuple[Difference, ...]:

@@ -12,8 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from gradscope.detect.comparison import Change, Comparison, Kind, Measured, Outcome
-from gradscope.detect.differences import MISSING, Difference
+from gradscope.record.comparison import MISSING, Change, Comparison, Difference, Kind, Measured, Outcome
 from gradscope.record.finding import Finding
 from gradscope.record.run import Run
 from gradscope.render.formats.text import SEVERITY, VERDICT

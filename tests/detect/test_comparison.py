@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gradscope.detect.comparison import Kind, changes, compare
-from gradscope.detect.differences import MISSING, differences, flattened
+from gradscope.detect.comparison import changes, compare
+from gradscope.detect.differences import differences, flattened
+from gradscope.record.comparison import MISSING, Kind
 from gradscope.record.finding import Finding, Report, Severity
 from gradscope.record.manifest import Manifest, ParameterInfo
 from tests import synthetic
