@@ -63,7 +63,7 @@ def _option(option: Schema, *, default: bool) -> Iterator[str]:
     key, named = next((k, v["const"]) for k, v in option["properties"].items() if "const" in v)
     yield f"### {key}: {named}" + (" (the default)\n" if default else "\n")
     yield f"{option['description']}\n"
-    yield from _table(option, without=key)
+    yield from _table(option, without=key, required=tuple(option.get("required", ())))
 
 
 def _section(at: str, part: Schema, shared: Schema) -> Iterator[str]:

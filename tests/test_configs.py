@@ -15,7 +15,9 @@ from gradscope.training.config import load_config
 from gradscope.training.loop import train
 
 FOLDER = Path(__file__).parents[1] / "configs"
-FILES = sorted(FOLDER.glob("*.yaml"))
+UNPROMISED = "# No verdict is promised: "
+"""How the first comment of a config begins that needs what is not at hand; another test takes a step of it."""
+FILES = sorted(path for path in FOLDER.glob("*.yaml") if UNPROMISED not in path.read_text())
 PROMISE = re.compile(r"# Verdict: (?P<verdict>healthy|pathological)(?:: (?P<code>GS\d{3}) (?P<rule>[a-z-]+))?")
 
 

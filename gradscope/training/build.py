@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from gradscope.errors import TrainingError, UnsupportedError
 from gradscope.training.config import ARCHITECTURES, DATASETS, Config
 from gradscope.training.data import Data
-from gradscope.training.device import resolve
+from gradscope.training.device import placed, resolve
 from gradscope.training.initialisation import effective_sigma_w, gain_of, unit_variance
 from gradscope.training.optimizers import Adam, AdamW, Optimizer, RMSprop, Sgd
 from gradscope.training.options import Init
@@ -25,7 +25,7 @@ answers are asked for, outputs (rows, answers, outputs) and classes (rows, answe
 
 @dataclass(frozen=True, eq=False)
 class Setup:
-    """All that a training needs; the model and the data are on ``device``."""
+    """All that a training needs; the model is on ``device``, and so are the data where they fit."""
 
     config: Config
     device: torch.device
@@ -44,7 +44,7 @@ class Setup:
     def first_batch(self) -> tuple[Tensor, Tensor]:
         """``batch_size`` training rows and their targets: what the network is probed and scaled with."""
         rows = self.config.data.batch_size
-        return self.data.train.x[:rows], self.data.train.y[:rows]
+        return self.data.train.x[:rows].to(self.device), self.data.train.y[:rows].to(self.device)
 
 
 def build(config: Config) -> Setup:
@@ -69,7 +69,7 @@ def build(config: Config) -> Setup:
         model: nn.Module = ARCHITECTURES[config.model.kind].build(config.model, data.input_shape, data.outputs, **often)
     except UnsupportedError as error:
         raise config.problem("model.init.gain", str(error)) from error
-    setup = Setup(config, device, data.to(device), model.to(device), loss_function(config.loss, data.outputs))
+    setup = Setup(config, device, placed(data, device), model.to(device), loss_function(config.loss, data.outputs))
     init = getattr(config.model, "init", None)
     if isinstance(init, Init) and init.scheme == "lsuv":
         unit_variance(setup.model, setup.first_batch()[0], gain_of(init, getattr(config.model, "activation", "identity")))

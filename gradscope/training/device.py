@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import torch
 
 from gradscope.errors import TrainingError
+
+if TYPE_CHECKING:
+    from gradscope.training.data import Data
+
+
+DATA_SHARE = 0.4
+"""Largest part of a device's free memory that data may take."""
 
 
 def resolve(name: str) -> torch.device:
@@ -25,6 +33,24 @@ def resolve(name: str) -> torch.device:
     why = "torch finds none on this machine" if built else f"this torch ({torch.__version__}) is built without it"
     there = accelerator.type if accelerator else "cpu"
     raise TrainingError(f"device {name!r} is not available: {why}", hint=f"use device: auto, here {there}")
+
+
+def placed(data: Data, device: torch.device) -> Data:
+    """The data on the device, so that no step waits for them; on the CPU where they would take too much of its memory.
+
+    Then batches are copied while the device computes (``Batches``).
+    """
+    return data.to(device) if fits(data.nbytes, free_bytes(device)) else data
+
+
+def fits(size: int, free: int | None) -> bool:
+    """Whether so many bytes leave the greater part of what is free to the training. Unknown is taken for enough."""
+    return free is None or size <= DATA_SHARE * free
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """Free memory of a CUDA device; None where torch does not tell."""
+    return int(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else None
 
 
 @contextlib.contextmanager

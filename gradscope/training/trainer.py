@@ -7,7 +7,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from gradscope.training.batches import Batches
+from gradscope.training.batches import Batches, on_device
 from gradscope.training.build import Setup, optimizer_of
 from gradscope.training.precision import precision_of
 from gradscope.training.schedule import factor
@@ -32,7 +32,7 @@ class Trainer:
         self.optimizer = optimizer_of(config.optimizer, setup.model)
         self.precision = precision_of(self.options.precision, setup.device)
         self.scaler = self.precision.scaler
-        self.batches = Batches(setup.data.train, config.data.batch_size, config.seed)
+        self.batches = Batches(setup.data.train, config.data.batch_size, config.seed, setup.device, setup.data.augmentation)
 
     def step(self, step: int) -> tuple[Tensor, Tensor | None]:
         """Take optimizer step number ``step``. The mean loss and the accuracy of its whole batch, before the update.
@@ -75,7 +75,8 @@ class Trainer:
         split, rows = self.setup.data.validation, self.batches.size
         losses, correct = [], []
         self.model.eval()
-        for x, targets in zip(torch.split(split.x, rows), torch.split(split.y, rows), strict=True):
+        for inputs, answers in zip(torch.split(split.x, rows), torch.split(split.y, rows), strict=True):
+            x, targets = on_device(inputs, self.setup.device), on_device(answers, self.setup.device)
             with self.precision.autocast():
                 outputs = self.model(x)
                 losses.append(self.setup.loss(outputs, targets) * len(targets))

@@ -4,7 +4,10 @@ import pytest
 import torch
 
 from gradscope.errors import TrainingError
-from gradscope.training.device import failures_are_told, own_random_state, resolve
+from gradscope.training.batches import Batches
+from gradscope.training.data import Data, Split
+from gradscope.training.device import failures_are_told, fits, free_bytes, own_random_state, placed, resolve
+from gradscope.training.published import Augmentation
 
 ACCELERATOR = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
 
@@ -62,3 +65,22 @@ def test_a_compiler_that_is_missing_is_told_in_one_line() -> None:
 def test_other_errors_pass_as_they_are() -> None:
     with pytest.raises(RuntimeError, match="mat1 and mat2"), failures_are_told(torch.device("cpu")):
         torch.zeros(2, 3) @ torch.zeros(2, 3)
+
+
+def test_data_go_to_the_device_where_they_leave_the_greater_part_of_its_memory_free() -> None:
+    assert fits(40, 100)
+    assert not fits(41, 100)
+    assert fits(10**12, None)  # not told
+    assert free_bytes(torch.device("cpu")) is None
+    part = Split(torch.zeros(4, 8), torch.zeros(4, dtype=torch.int64))
+    data = Data(part, part, 2)
+    assert data.nbytes == 2 * (4 * 8 * 4 + 4 * 8)
+    assert placed(data, torch.device("meta")).train.x.is_meta
+
+
+def test_batches_of_data_that_stayed_behind_are_brought_to_the_device() -> None:
+    split = Split(torch.randn(12, 1, 4, 4), torch.zeros(12, dtype=torch.int64))
+    batches = Batches(split, 4, 0, torch.device("meta"), Augmentation(crop_padding=1, flip=True))
+    x, y = batches[1]
+    assert (x.device.type, y.device.type, x.shape) == ("meta", "meta", (4, 1, 4, 4))
+    assert not split.x.is_meta

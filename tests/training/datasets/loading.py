@@ -7,6 +7,10 @@ import torch
 from gradscope.training.config import DATASETS
 from gradscope.training.data import Data
 
+NEED_FILES = {"cifar10", "fashion-mnist", "mnist", "npz"}
+AT_HAND = sorted(set(DATASETS.built_in) - NEED_FILES)
+"""Data sets that are drawn, or that ship with scikit-learn."""
+
 
 def load(name: str, seed: int = 0, **options: Any) -> Data:
     module = DATASETS[name]
