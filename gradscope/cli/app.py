@@ -20,6 +20,7 @@ from gradscope.cli.rules import rules
 from gradscope.cli.run import run
 from gradscope.cli.runs import runs
 from gradscope.cli.schema import schema
+from gradscope.cli.sweep import sweep
 from gradscope.cli.terminal import INTERRUPTED, complain, warn
 from gradscope.errors import GradscopeError
 
@@ -60,7 +61,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, plot, check, compare, probe, rules, schema, info, runs):
+for command in (run, plot, check, compare, probe, sweep, rules, schema, info, runs):
     app.command()(command)
 
 

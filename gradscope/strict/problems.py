@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
@@ -25,6 +25,7 @@ _EXPECTED = {
     "bool_type": "true or false",
     "string_type": "a text",
     "model_type": "a section of keys",
+    "dict_type": "a section of keys",
     "tuple_type": "a list",
     "section_type": "a section, such as {example}",
     "greater_than": "above {gt:g}",
@@ -54,17 +55,29 @@ _OUT_OF_RANGE = {
 
 def validated(model: type[S], document: Document) -> S:
     """The document as ``model``. Raises ``ConfigError`` with all that is wrong, in the order of the text."""
+    section, problems = checked(model, document)
+    if section is None:
+        raise ConfigError([str(p) for p in problems])
+    return section
+
+
+def checked(model: type[S], document: Document) -> tuple[S | None, list[Problem]]:
+    """The document as ``model``, or None and all that is wrong, in the order of the text."""
     problems = list(document.problems)
     try:
         section = model.model_validate(document.data)
         if not problems:
-            return section
+            return section, []
     except ValidationError as error:
         unread = {p.where for p in problems if p.where and p.spot == document.spot(p.where)}
         found = _problems(model, document, error.errors(include_url=False))
         problems += [p for p in found if p.where not in unread]
-    problems.sort(key=lambda p: (p.spot.file == "--set", p.spot.line, p.spot.column))
-    raise ConfigError([str(p) for p in problems])
+    return None, in_order(problems)
+
+
+def in_order(problems: Iterable[Problem]) -> list[Problem]:
+    """As they stand in the text, those of overrides last."""
+    return sorted(problems, key=lambda p: (p.spot.file == "--set", p.spot.file, p.spot.line, p.spot.column))
 
 
 def _problems(model: type[Section], document: Document, errors: list[ErrorDetails]) -> list[Problem]:
@@ -80,7 +93,7 @@ def _problems(model: type[Section], document: Document, errors: list[ErrorDetail
 def _problem(model: type[Section], document: Document, where: Where, group: list[ErrorDetails]) -> Problem:
     kinds = {e["type"] for e in group}
     if kinds == {"contradiction"}:
-        return Problem(document.spot(where), where, "; ".join(str(e["ctx"]["what"]) for e in group))
+        return Problem(document.spot(where), where, "; ".join(str(e["ctx"]["what"]) for e in group), True)
     if kinds == {"missing"}:
         return Problem(document.spot(where, key=True), where, "missing")
     if kinds == {"extra_forbidden"}:

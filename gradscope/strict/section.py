@@ -32,7 +32,7 @@ class Section(BaseModel):
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         made = handler(schema)
-        _describe(handler.resolve_ref_schema(made), cls)
+        describe(handler.resolve_ref_schema(made), cls)
         return made
 
     @model_validator(mode="after")
@@ -82,13 +82,13 @@ class Choice:
         options = []
         for name in sorted(self.sections):
             option = handler(self.sections[name].__pydantic_core_schema__)
-            _describe(option, self.sections[name])
+            describe(option, self.sections[name])
             # Without the name there, the default's section alone is meant: the others must then not match.
             options.append(option if name == self.default else {"allOf": [option], "required": [self.key]})
         return {"anyOf": options}
 
 
-def _describe(schema: dict[str, Any], model: type[Section]) -> None:
+def describe(schema: dict[str, Any], model: type[Section]) -> None:
     for name, text in descriptions(model).items():
         schema["properties"][name]["description"] = text
 

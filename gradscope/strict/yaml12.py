@@ -59,11 +59,15 @@ class Place:
 
 @dataclass(frozen=True)
 class Problem:
-    """Something wrong at a place; ``where`` is None for what concerns no value, such as bad syntax."""
+    """Something wrong at a place; ``where`` is None for what concerns no value, such as bad syntax.
+
+    A ``contradiction`` is between values each of which is good.
+    """
 
     spot: Spot
     where: Where | None
     what: str
+    contradiction: bool = False
 
     def __str__(self) -> str:
         return f"{self.spot}: {dotted(self.where)}: {self.what}" if self.where else f"{self.spot}: {self.what}"
@@ -101,18 +105,30 @@ class Document:
             return self._wrong(Problem(here, None, f"not an override (got {override!r}; expected KEY=VALUE, model.depth=50)"))
         # Blanks in the place of the key keep the columns of the value true.
         read = parse(" " * (len(path) + 1) + value, "--set", first_line=number)
+        return self.grafted(where, read, here)
+
+    def at(self, where: Where) -> Document:
+        """What stands at a place, as a document of its own whose places are those in this text."""
+        data = self.data
+        for key in where:
+            data = data[key]
+        inside = {w[len(where) :]: p for w, p in self.places.items() if w[: len(where)] == where}
+        return replace(self, data=data, places=inside, problems=())
+
+    def grafted(self, where: Where, part: Document, key: Spot) -> Document:
+        """The same with ``part`` in the place of what stood at ``where``; ``key`` is where that was asked for."""
         data, places = dict(self.data), dict(self.places)
         section: Any = data
-        for depth, key in enumerate(where[:-1], 1):
-            if isinstance(section.get(key), list):
-                return self._wrong(Problem(here, where[:depth], "a list is set whole, as in betas=[0.9, 0.99]"))
-            if not isinstance(section.get(key), dict):
-                places[where[:depth]] = Place(here, here)
-            section[key] = section = dict(section[key]) if isinstance(section.get(key), dict) else {}
-        section[where[-1]] = read.data
+        for depth, name in enumerate(where[:-1], 1):
+            if isinstance(section.get(name), list):
+                return self._wrong(Problem(key, where[:depth], "a list is set whole, as in betas=[0.9, 0.99]"))
+            if not isinstance(section.get(name), dict):
+                places[where[:depth]] = Place(key, key)
+            section[name] = section = dict(section[name]) if isinstance(section.get(name), dict) else {}
+        section[where[-1]] = part.data
         places = {w: p for w, p in places.items() if w[: len(where)] != where}
-        places |= {where + w: replace(p, key=p.key if w else here) for w, p in read.places.items()}
-        moved = tuple(replace(p, where=where + p.where) if p.where is not None else p for p in read.problems)
+        places |= {where + w: replace(p, key=p.key if w else key) for w, p in part.places.items()}
+        moved = tuple(replace(p, where=where + p.where) if p.where is not None else p for p in part.problems)
         kept = tuple(p for p in self.problems if p.where is None or p.where[: len(where)] != where)
         return replace(self, data=data, places=places, problems=kept + moved)
 

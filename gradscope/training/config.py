@@ -25,6 +25,10 @@ DATASETS = Registry("gradscope.training.datasets", noun="data set")
 """Each file: a pydantic model ``Options`` (a ``DataOptions``) and ``load(options, seed)``."""
 
 
+Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+"""Of a run: it becomes the name of a folder."""
+
+
 @dataclass(frozen=True)
 class Origin:
     """The document that a config was read from; configs of the same values are equal wherever they came from."""
@@ -118,7 +122,7 @@ class Detect(Section):
 class Config(Section):
     """A network, its data and its training: what ``gradscope run`` takes."""
 
-    name: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "run"
+    name: Name = "run"
     """Name of the run; left out, it is the file's."""
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
     """Seed of the weights, of the order of the data and of everything else that is drawn."""
@@ -184,12 +188,12 @@ class Config(Section):
 def load_config(path: Path | str, overrides: Sequence[str] = ()) -> Config:
     """The config of a file, with overrides as ``model.depth=50`` set. Raises ``ConfigError`` with all its problems."""
     document = read(path).overridden(overrides)
-    document.data.setdefault("name", _name(Path(path).stem))
+    document.data.setdefault("name", name_of(Path(path).stem))
     config = validated(Config, document)
     config._origin = Origin(document)
     return config
 
 
-def _name(stem: str) -> str:
+def name_of(stem: str) -> str:
     """A file's stem as the name of a run: what a run may not be called becomes a hyphen."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", stem).lstrip("._-")[:100] or "run"

@@ -1,0 +1,1 @@
+"""Many runs from one file: a base config, axes, one table, one map."""

@@ -1,0 +1,50 @@
+"""One point carried out: its training, or the rest of it, then its verdict and numbers."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import statistics
+import time
+from pathlib import Path
+
+from gradscope.errors import GradscopeError
+from gradscope.sweep.judge import judged
+from gradscope.sweep.outcome import End, Outcome
+from gradscope.training.build import Setup
+from gradscope.training.config import Config
+from gradscope.training.loop import CHECKPOINTS, train
+from gradscope.training.resume import resume
+
+
+def carry_out(config: Config, folder: Path) -> Outcome:
+    """Train in the run folder ``folder`` and judge. What stands there of an interrupted try is gone on with from its last
+    checkpoint, or, where it has none, made anew.
+
+    What a training cannot be carried out for is an outcome with its reason, not an error.
+    """
+    network: dict[str, float] = {}
+    began = time.monotonic()
+    try:
+        if any((folder / CHECKPOINTS).glob("step-*.pt")):
+            run = resume(folder, on_setup=lambda setup: network.update(_network(setup)))
+        else:
+            if folder.exists():
+                shutil.rmtree(folder)
+            run = train(config, folder, on_setup=lambda setup: network.update(_network(setup)))
+    except GradscopeError as error:
+        return Outcome(End.FAILED, str(error), network=network, seconds=time.monotonic() - began)
+    except Exception as error:  # whatever a network does while it trains: the other points go on
+        return Outcome(End.FAILED, f"{type(error).__name__}: {error}", network=network, seconds=time.monotonic() - began)
+    return judged(run, config, network, time.monotonic() - began)
+
+
+def _network(setup: Setup) -> dict[str, float]:
+    sigmas = [s for s in setup.sigma_w().values() if math.isfinite(s)]
+    return {
+        "parameters": setup.parameter_count,
+        "sigma_w": statistics.median(sigmas) if sigmas else 0.0,
+        "input_length": float(setup.data.train.x.double().square().mean()),
+        "inputs": math.prod(setup.data.input_shape),
+        "outputs": setup.data.outputs,
+    }

@@ -1,0 +1,1 @@
+"""Where points are carried out, one file each: a class ``Executor``."""

@@ -1,0 +1,114 @@
+"""What is seen while a sweep runs: how far it is, the time left, how the verdicts fall, and the last points as a table.
+
+On a terminal it redraws in place; elsewhere (a file, CI) it says a line for each point, of many points for some.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self, TextIO
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from gradscope.render.formats.text import VERDICT
+from gradscope.render.live import duration
+from gradscope.render.terminal import Terminal
+from gradscope.render.words import number, plain
+from gradscope.sweep.grouping import verdict_of
+from gradscope.sweep.progress import Result
+from gradscope.sweep.text import place
+
+LAST = 10
+"""Points that stand in the live table."""
+LINES = 100
+"""Lines, about, that are said where nothing can be redrawn."""
+
+
+class SweepView:
+    """A context manager on a stream, usually stderr. ``total`` is the number of points, as far as it is known."""
+
+    def __init__(
+        self,
+        name: str,
+        total: int,
+        stream: TextIO,
+        measure: tuple[str, ...],
+        *,
+        terminal: Terminal | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.name, self.total, self._measure = plain(name, 40), total, measure[:2]
+        self._stream, self._clock = stream, clock
+        self._terminal = terminal or Terminal.of(stream)
+        self._began = clock()
+        self._done, self._trained = 0, 0
+        self._verdicts: Counter[str] = Counter()
+        self._last: deque[Result] = deque(maxlen=LAST)
+        self._live: Live | None = None
+
+    def __enter__(self) -> Self:
+        if self._terminal.interactive:
+            console = Console(
+                file=self._stream,
+                width=self._terminal.width,
+                force_terminal=True,
+                no_color=not self._terminal.colour,
+                highlight=False,
+            )
+            self._live = Live(console=console, get_renderable=self._picture, refresh_per_second=2, transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._live:
+            self._live.stop()
+
+    def update(self, result: Result, *, more: int | None = None) -> None:
+        """Show a result; ``more`` is how many are still to come where that changes."""
+        self._done += 1
+        if more is not None:
+            self.total = self._done + more
+        self._trained += not result.known and result.outcome.trained
+        self._verdicts[verdict_of(result.outcome)] += 1
+        self._last.append(result)
+        every = max(self.total // LINES, 1)
+        if not self._live and not result.known and (self._done % every == 0 or self._done == self.total):
+            self._stream.write(f"{self.name}: {', '.join([self._how_far(), *self._told(result), *self._left()])}\n")
+            self._stream.flush()
+
+    def _how_far(self) -> str:
+        return f"point {self._done:,} of {self.total:,}"
+
+    def _left(self) -> list[str]:
+        seconds = self._clock() - self._began
+        if not self._trained or self._done >= self.total:
+            return []
+        return [f"{duration(seconds / self._trained * (self.total - self._done))} left"]
+
+    def _told(self, result: Result) -> list[str]:
+        outcome = result.outcome
+        numbers = [f"{name} {number(v)}" for name in self._measure if (v := outcome.numbers.get(name)) is not None]
+        return [place(result.point.at), " ".join([verdict_of(outcome), *outcome.codes]), *(numbers or [outcome.reason or ""])]
+
+    def _picture(self) -> RenderableType:
+        head = Table.grid(padding=(0, 2))
+        bar = ProgressBar(total=max(self.total, 1), completed=self._done, width=min(self._terminal.width // 5, 40))
+        counts = [f"{n:,} {what}" for what, n in self._verdicts.most_common()]
+        name = Text(self.name, style="bold", overflow="ellipsis", no_wrap=True)
+        head.add_row(name, bar, self._how_far(), *(self._left() or [duration(self._clock() - self._began)]), ", ".join(counts))
+        rows = Table.grid(padding=(0, 2))
+        for result in self._last:
+            verdict = verdict_of(result.outcome)
+            first, second, *rest = self._told(result)
+            style = VERDICT[verdict][1].removeprefix("bold ") if verdict in VERDICT else "dim"
+            rows.add_row(
+                *(Text(t, no_wrap=True, overflow="ellipsis", style=s) for t, s in [(first, ""), (second, style)]), *rest
+            )
+        return Group(head, rows)
