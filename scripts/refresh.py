@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from gradscope.cli import reference
-from gradscope.cli.schema import config_schema
+from gradscope.cli.schema import config_schema, sweep_schema
 from scripts import config_page, record_page, rule_pages
 from scripts.examples import PAGES, ROOT, blocks, played
 
@@ -50,7 +50,8 @@ def main() -> None:
     record = ROOT / "docs" / "record.md"
     record.write_text(record_page.page(record.read_text("utf-8")), "utf-8")
     rule_pages.write(ROOT / "docs" / "rules")
-    (ROOT / "docs" / "config.schema.json").write_text(json.dumps(config_schema(), indent=2) + "\n", "utf-8")
+    for name, schema in (("config", config_schema()), ("sweep", sweep_schema())):
+        (ROOT / "docs" / f"{name}.schema.json").write_text(json.dumps(schema, indent=2) + "\n", "utf-8")
     for page in PAGES:
         if any(block.language == "console" for block in blocks(page.read_text("utf-8"))):
             refresh(page)

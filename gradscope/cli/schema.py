@@ -1,33 +1,54 @@
-"""``gradscope schema``: the config's JSON Schema."""
+"""``gradscope schema``: the JSON Schema of a config, or of a sweep."""
 
 from __future__ import annotations
 
 import json
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gradscope.cli.terminal import deliver
 
+if TYPE_CHECKING:
+    from gradscope.strict.section import Section
+
+
+class Of(StrEnum):
+    CONFIG = "config"
+    SWEEP = "sweep"
+
 
 def schema(
+    of: Annotated[Of, typer.Argument(metavar=f"[{'|'.join(Of)}]", help="Of which file.", show_default=True)] = Of.CONFIG,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to this file instead of stdout.")
     ] = None,
 ) -> None:
-    """Print the JSON Schema of the config, with which an editor completes and checks it.
+    """Print the JSON Schema of a config, or of a sweep, with which an editor completes and checks it.
 
-    The first line of a config names it: # yaml-language-server: $schema=config.schema.json
+    The first line of a file names it: # yaml-language-server: $schema=config.schema.json
     """
-    deliver(json.dumps(config_schema(), indent=2), output)
+    deliver(json.dumps(config_schema() if of is Of.CONFIG else sweep_schema(), indent=2), output)
 
 
 def config_schema() -> dict[str, Any]:
-    """The schema, with the sections that other packages add."""
+    """The schema of a config, with the sections that other packages add."""
     from gradscope.training.config import Config
 
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **_tidied(Config.model_json_schema())}
+    return _schema(Config)
+
+
+def sweep_schema() -> dict[str, Any]:
+    """The schema of a sweep, that of a config in it."""
+    from gradscope.sweep.spec import Sweep
+
+    return _schema(Sweep)
+
+
+def _schema(section: type[Section]) -> dict[str, Any]:
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **_tidied(section.model_json_schema())}
 
 
 def _tidied(part: Any) -> Any:

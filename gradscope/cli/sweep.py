@@ -69,9 +69,10 @@ def sweep(
 
     plan = load_sweep(sweep)
     if find is not None:
-        from gradscope.sweep.find import turning
+        from gradscope.sweep.find import searchable, turning
 
-        plan.axis(find), turning(until)  # both raise for what is not there, before anything is trained
+        searchable(plan, find)  # both raise for what is not there, before anything is trained
+        turning(until)
 
     from gradscope.sweep.executors.local import Executor, usual_jobs
     from gradscope.sweep.folder import SweepFolder

@@ -48,8 +48,11 @@ class Terminal:
 PLAIN = Terminal()
 
 
-def typeset(page: RenderableType, terminal: Terminal) -> str:
-    """What rich makes of a page on such a terminal, as text without blanks at the ends of lines."""
+def typeset(page: RenderableType, terminal: Terminal, *, fold: bool = True) -> str:
+    """What rich makes of a page on such a terminal, as text without blanks at the ends of lines.
+
+    ``fold`` breaks lines that the terminal has no room for.
+    """
     from rich.console import Console
 
     out = StringIO()
@@ -62,7 +65,7 @@ def typeset(page: RenderableType, terminal: Terminal) -> str:
         highlight=False,
         legacy_windows=False,
     )
-    console.print(page)
+    console.print(page, soft_wrap=not fold)
     text = "\n".join(line.rstrip() for line in out.getvalue().split("\n"))
     if not terminal.unicode:
         for sign, instead in SIGNS.items():

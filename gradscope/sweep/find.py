@@ -90,13 +90,9 @@ def find(
 ) -> list[Bracket]:
     """Search along the axis ``key`` for the edge of ``until``, a verdict or a rule's code, between its first and last value.
 
-    ``told`` hears of each result, and of how many more are asked for already.
-
-    Raises ``UsageError`` for an axis that the sweep does not have or that has no numbers, and for an unknown verdict or code.
+    ``told`` hears of each result, and of how many more are asked for already. Raises as ``searchable`` does.
     """
-    axis, turned = plan.axis(key), turning(until)
-    if not axis.numeric or len(axis.values) < 2:
-        raise UsageError(f"the axis {key} is not one of numbers with two ends: nothing can be halved")
+    axis, turned = searchable(plan, key), turning(until)
     whole = all(isinstance(cell, int) for cell in axis.cells) and plan.whole(key)
     places = {_place(p.at, key): {k: v for k, v in p.at.items() if k != key} for p in plan.points}
     searches = {at: _Search(rest, axis, whole, tolerance) for at, rest in places.items()}
@@ -115,6 +111,14 @@ def find(
                 open_ += _submit(search, key, plan, runs)
             told(result, open_)
     return [search.bracket(until) for search in searches.values()]
+
+
+def searchable(plan: Plan, key: str) -> Axis:
+    """The axis to halve. Raises ``UsageError`` for one that the sweep does not have, or that has no two numbers."""
+    axis = plan.axis(key)
+    if not axis.numeric or len(axis.values) < 2:
+        raise UsageError(f"the axis {key} is not one of numbers with two ends: nothing can be halved")
+    return axis
 
 
 def turning(until: str) -> Callable[[Outcome], bool]:

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from rich.text import Text
 
-from gradscope.render.formats.text import VERDICT, printed
-from gradscope.render.terminal import PLAIN, Terminal
+from gradscope.render.formats.text import VERDICT
+from gradscope.render.terminal import PLAIN, Terminal, typeset
 from gradscope.render.words import count, number, plain
 from gradscope.sweep.axes import Cell
 from gradscope.sweep.find import Bracket
@@ -32,7 +32,7 @@ def write(table: Table, *, terminal: Terminal = PLAIN) -> str:
             *(Text(line, style=_style(group)) for line, group in zip(lines[1:], found, strict=True)),
         ]
     )
-    return printed(page, terminal, fold=False)
+    return typeset(page, terminal, fold=False)
 
 
 def write_brackets(key: str, until: str, brackets: Sequence[Bracket]) -> str:

@@ -9,7 +9,7 @@ import typer
 
 from gradscope.cli.app import app
 from gradscope.cli.reference import page
-from gradscope.cli.schema import config_schema
+from gradscope.cli.schema import config_schema, sweep_schema
 from tests.cli.conftest import gradscope
 
 ROOT = Path(__file__).parents[2]
@@ -41,11 +41,13 @@ def test_every_command_and_option_is_documented(name: str) -> None:
 
 
 def test_the_schema_for_editors_is_current() -> None:
-    """Run ``gradscope schema -o docs/config.schema.json`` where this fails."""
+    """Run ``python -m scripts.refresh`` where this fails."""
     assert json.loads((ROOT / "docs" / "config.schema.json").read_text()) == config_schema()
+    assert json.loads((ROOT / "docs" / "sweep.schema.json").read_text()) == sweep_schema()
 
 
 def test_the_schema_is_printed_or_written(here: Path) -> None:
     assert json.loads(gradscope("schema").stdout) == config_schema()
+    assert json.loads(gradscope("schema", "sweep").stdout) == sweep_schema()
     assert gradscope("schema", "-o", "s.json").stdout == ""
     assert json.loads((here / "s.json").read_text()) == config_schema()
