@@ -70,7 +70,13 @@ def edge(row: Row, axis: str) -> tuple[float, str] | None:
 
 
 def typical_edge(rows: list[Row], axis: str) -> tuple[float, str] | None:
-    """The median of the points' edges; None where theory has none, or they lie too far apart for one line."""
+    """The median of the points' edges; None where theory has none, or they lie too far apart for one line.
+
+    Along the depth the deepest networks tell: in a shallow one the edge is carried on from few layers.
+    """
+    if axis == DEPTH:
+        deepest = max((int(row.config["model"].get("depth", 0)) for row in rows if row.config), default=0)
+        rows = [row for row in rows if row.config and row.config["model"].get("depth") == deepest]
     found = [e for row in rows if (e := edge(row, axis)) is not None]
     if not found:
         return None
