@@ -19,6 +19,8 @@ class Functional:
         self.modules = modules
         self.notes = notes
         self.known: dict[Key, Activation] = {}
+        self.names: dict[str, str] = {}
+        """By station, the class of the module that does as the function."""
 
     def read(self, graph: Graph, nodes: Mapping[Node, Key], gather: Gather, *, learn: bool) -> None:
         """Looks at what the activations of a forward pass have saved; with ``learn``, also at those not known yet."""
@@ -36,6 +38,7 @@ class Functional:
                 continue
             if learn and (found := examine(module)) is not None:
                 self.known[key] = found
+                self.names[key[0]] = type(module).__name__
             inputs = inputs_of(node)
             if key in self.known and inputs is not None and key in gather.slots:
                 gather.activation(gather.slots[key], self.known[key], inputs, unit_dim(self.modules[key[0]], inputs))

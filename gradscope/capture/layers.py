@@ -318,6 +318,7 @@ class Layers:
             recurrent=isinstance(module, nn.RNNBase) or name in self.loops.known,
             block=self.blocks.get(name),
             dtype=dtype or (known.dtype if known else None),
+            function=self.functional.names.get(name) if functional and name not in self.activations else None,
         )
 
     def _reached(self) -> frozenset[str]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from gradscope.detect.blame import of_stretch
 from gradscope.errors import GradscopeError, UsageError
 from gradscope.probe.calls import Calls
 from gradscope.probe.description import Described, NoTheoryError, describe
@@ -138,7 +139,7 @@ def probe(model: nn.Module, batch: Any, loss_fn: Loss, *, name: str | None = Non
         expect(run),
         reach(run),
         dict(zip(KINDS, parts.total[-1].tolist(), strict=True)) if told else None,
-        parts.cause() if told else None,
+        of_stretch(run, parts) if told else None,
         why,
         (*run.manifest.notes, *(prediction.notes if prediction else ()), *_unexplained(parts)),
         run,
@@ -213,7 +214,7 @@ def _predicted(prediction: Prediction, at: int, stretch: tuple[int, int] | None,
     if stretch is not None:
         passed = prediction.layers[stretch[0] + 1 : stretch[1] + 1]
         gain = math.prod(p.backward_gain for p in passed)
-        room = math.exp(SIGMAS * math.hypot(*(p.gain_spread for p in passed)) + PER_LAYER)
+        room = _exp(SIGMAS * math.hypot(*(p.gain_spread for p in passed)) + PER_LAYER)
         interval = (gain / room, gain * room)
     return Predicted(layer.rms, gain, interval, layer.backward_ratio, (_exp(middle - wide), _exp(middle + wide)))
 

@@ -49,6 +49,13 @@ class Block:
         valid = {column: there[:, at] for column, there in self.valid.items()}
         return Block(self.table, self.steps, tuple(self.entities[i] for i in at), columns, valid)
 
+    def at(self, step: int) -> Block:
+        """The same block with one step alone."""
+        rows = np.flatnonzero(self.steps == step)
+        columns = {column: values[rows] for column, values in self.columns.items()}
+        valid = {column: there[rows] for column, there in self.valid.items()}
+        return Block(self.table, self.steps[rows], self.entities, columns, valid)
+
 
 @dataclass(frozen=True, eq=False)
 class Grid:

@@ -41,8 +41,10 @@ class LayerInfo:
     ``kind`` is the module's class. ``trunk`` marks the stations that every path from input to loss passes (the dominators
     of the output that hold a matrix): profiles over depth are drawn along them. ``width`` is the number of units (features
     or channels), ``activation`` how an activation's slope behaves: ``one-sided`` (flat for negative inputs: a unit can
-    die), ``two-sided`` (flat at both ends: it can saturate), ``other``, or null for what is no activation. ``block`` is the
-    enclosing member of a ``Sequential`` or ``ModuleList``. ``dtype`` is the number format of the output and of its gradient.
+    die), ``two-sided`` (flat at both ends: it can saturate), ``other``, or null for what is no activation. A layer whose output
+    goes into an activation called as a function has that one's, and ``function`` names it by the class of the same module.
+    ``block`` is the enclosing member of a ``Sequential`` or ``ModuleList``. ``dtype`` is the number format of the output and of
+    its gradient.
     """
 
     name: str
@@ -55,6 +57,7 @@ class LayerInfo:
     recurrent: bool = False
     block: str | None = None
     dtype: str | None = None
+    function: str | None = None
 
 
 @dataclass(frozen=True)

@@ -85,13 +85,19 @@ class FolderTable:
     def series(self, column: str, name: str) -> Grid:
         return assemble(column, self._blocks(column, name=name))
 
-    def _blocks(self, column: str, *, name: str | None = None, rank: Rank | None = None) -> list[Block]:
+    def at(self, column: str, step: int) -> Grid:
+        return assemble(column, [block.at(step) for block in self._blocks(column, step=step)])
+
+    def _blocks(
+        self, column: str, *, name: str | None = None, rank: Rank | None = None, step: int | None = None
+    ) -> list[Block]:
         from gradscope.record.rows import to_block
 
         for _ in range(_TRIES):
             try:
                 self._sources = self._sources if self._sources is not None else self._found()
-                return [to_block(s, self._table, column, name=name, upto=self._upto, rank=rank) for s in self._sources]
+                sources = [s for s in self._sources if step is None or s.layout.first <= step <= s.layout.last]
+                return [to_block(s, self._table, column, name=name, upto=self._upto, rank=rank) for s in sources]
             except FileNotFoundError:  # made into another file since
                 self._sources = None
         raise RunFolderError(f"{self._folder}: its files go faster than they can be read")

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+
 from gradscope.record.grid import Block, Entity, Grid, assemble
 from gradscope.record.manifest import Catalogue, Manifest, Status
 from gradscope.record.schema import TABLES
@@ -25,6 +27,10 @@ class TableData(Protocol):
         """The same for one entity name alone (all its calls or time steps) at its own steps, without reading the others."""
         ...
 
+    def at(self, column: str, step: int) -> Grid:
+        """The same at one step alone, without reading what was stored of steps far from it."""
+        ...
+
 
 class MemoryTable:
     """A table held in memory as the blocks that were recorded."""
@@ -37,6 +43,9 @@ class MemoryTable:
 
     def series(self, column: str, name: str) -> Grid:
         return assemble(column, [alone for block in self.blocks if (alone := block.only(name)).rows])
+
+    def at(self, column: str, step: int) -> Grid:
+        return assemble(column, [alone for block in self.blocks if (alone := block.at(step)).rows])
 
 
 class Run:
@@ -89,6 +98,17 @@ class Run:
         data = self._tables.get(table)
         grid = data.series(column, name) if data else assemble(column, [])
         return grid.only(sorted(grid.entities))
+
+    def at(self, table: str, column: str, step: int) -> Grid:
+        """All layers or parameters at one step alone: one row, or none where the table has nothing there."""
+        if column not in TABLES[table].column_names:
+            raise KeyError(f"table {table!r} has no column {column!r}")
+        if (whole := self._cache.get((table, column))) is not None:
+            rows = np.flatnonzero(whole.steps == step)
+            return Grid(column, whole.steps[rows], whole.entities, whole.values[rows], whole.present[rows])
+        data = self._tables.get(table)
+        grid = data.at(column, step) if data else assemble(column, [])
+        return grid.only(sorted(grid.entities, key=self._rank(table)))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Run):

@@ -24,8 +24,6 @@ from gradscope.record.manifest import LayerInfo
 from gradscope.record.run import Run
 
 KINDS = ("weight", "activation", "norm", "skip", "other")
-WORTH = 1.0
-"""Decades end to end, either way, from which on they have a cause: less is what layers differ by anyway."""
 SAME = 1e-5
 """Two norms of one tensor agree to this, relative: large tensors may have been read in float32."""
 
@@ -74,19 +72,23 @@ class Attribution:
         """The links that are residual blocks, by layer."""
         return tuple(name for name, g in zip(self.layers, self.branch.T, strict=True) if not np.isnan(g).all())
 
-    def cause(self, row: int = -1) -> str | None:
-        """In a sentence, what the gradient's change end to end is due to at a row of ``steps``; None where nothing tells."""
-        if not self.layers or not self.present[row].all():
-            return None
-        parts, whole = self.total[row], float(self.end_to_end[row])
-        along = parts * np.sign(whole)
-        first = int(along.argmax())
-        if not abs(whole) >= WORTH:
-            return None
-        change = "lost" if whole < 0.0 else "gained"
-        against = [f"{WORDS[k]} {abs(v):.1f}" for k, v in zip(KINDS, along, strict=True) if v < -0.05 * abs(whole)]
-        back = f"; against it {', '.join(against)}" if against else ""
-        return f"{along[first]:.1f} decades are {change} in {WORDS[KINDS[first]]}, {abs(whole):.1f} end to end{back}"
+    def between(self, first: str, last: str) -> Attribution:
+        """The links from one station to a later one. Raises ``ValueError`` where there is no such stretch."""
+        part = slice(self.sources.index(first), self.layers.index(last) + 1)
+        if part.start >= part.stop:
+            raise ValueError(f"{last} does not come after {first}")
+        names = self.layers[part]
+        return Attribution(
+            self.steps,
+            self.sources[part],
+            names,
+            self.decades[:, part],
+            self.present[:, part],
+            self.branch[:, part],
+            self.cross[:, part],
+            self.inside[:, part],
+            tuple((name, why) for name, why in self.unexplained if name in names),
+        )
 
 
 WORDS = {
@@ -109,11 +111,13 @@ class _Place:
     called_once: bool
 
 
-def attribution(run: Run) -> Attribution:
-    """From the recorded local gains of any run; links of a chain and of residual blocks are told, others say why not."""
-    places = _places(run)
+def attribution(run: Run, step: int | None = None) -> Attribution:
+    """From the recorded local gains of any run; links of a chain and of residual blocks are told, others say why not.
+
+    With a ``step``, of that one alone: one row, or none where it was not sampled.
+    """
+    places, steps = _places(run, step)
     stations = [i for i, p in enumerate(places) if p.info.trunk]
-    steps = run.grid("layers", "backward_norm").steps
     links = [_link(places[a], places[a + 1 : b], places[b]) for a, b in pairwise(stations)]
     ends = [(places[a].info.name, places[b].info.name) for a, b in pairwise(stations)]
     rows, width = len(steps), len(links)
@@ -135,12 +139,15 @@ def attribution(run: Run) -> Attribution:
     )
 
 
-def _places(run: Run) -> list[_Place]:
+def _places(run: Run, step: int | None) -> tuple[list[_Place], Ints]:
     matrices = {p.layer for p in run.catalogue.parameters if p.is_matrix}
-    backward, before = run.grid("layers", "backward_norm"), run.grid("layers", "input_backward_norm")
+    backward, before = (
+        run.grid("layers", column) if step is None else run.at("layers", column, step)
+        for column in ("backward_norm", "input_backward_norm")
+    )
     calls = Counter(backward.names)
     column = {name: i for i, (name, call) in enumerate(backward.entities) if call == calls[name] - 1}
-    return [
+    places = [
         _Place(
             info,
             _kind(info, matrices),
@@ -151,6 +158,7 @@ def _places(run: Run) -> list[_Place]:
         for info in run.catalogue.layers
         if (at := column.get(info.name)) is not None
     ]
+    return places, backward.steps
 
 
 def _kind(info: LayerInfo, matrices: set[str]) -> str:

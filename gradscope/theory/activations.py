@@ -282,3 +282,9 @@ ACTIVATIONS: Mapping[str, Callable[..., Nonlinearity]] = MappingProxyType(
     }
 )
 """Every activation that theory knows, by name."""
+
+
+def of_torch(kind: str) -> Nonlinearity | None:
+    """The activation of a class of torch.nn by the class's name, with its default options; None where theory knows none."""
+    name = "leaky_relu" if kind == "LeakyReLU" else kind.lower()
+    return find_activation(name) if name in ACTIVATIONS else None

@@ -17,6 +17,9 @@ from gradscope.theory.quadrature import root
 
 Floats = NDArray[np.float64]
 
+LEVEL = 0.1
+"""How far from 1 the factor of the squared gradient norm may be, per layer, at a gain that is called level."""
+
 
 @dataclass(frozen=True)
 class CriticalPoint:
@@ -31,6 +34,11 @@ class CriticalPoint:
     length: float
     chi: float
     kind: Literal["critical", "boundary"]
+
+    @property
+    def level(self) -> bool:
+        """Whether gradients are level here to ``LEVEL`` per layer."""
+        return abs(self.chi - 1.0) <= LEVEL
 
 
 @cache
@@ -70,7 +78,7 @@ def critical_gain(activation: str, bias_std: float = 0.0, **options: float) -> f
     if not (math.isfinite(bias_std) and bias_std >= 0.0):
         raise UsageError(f"bias_std is a standard deviation, 0 or more (got {bias_std})")
     point = critical_point(find_activation(activation, **options), bias_std)
-    if abs(point.chi - 1.0) > 0.1:
+    if not point.level:
         raise UnsupportedError(
             f"{activation} has no critical gain: at its boundary of {point.sigma_w:.4g} a layer multiplies the squared "
             f"gradient by {point.chi:.3g}",

@@ -43,6 +43,15 @@ def mean_square_slope(activation: Nonlinearity, length: Floats | float) -> Float
     return np.asarray(np.sum(w * activation.slope(z) ** 2, axis=-1))
 
 
+def flat_share(activation: Nonlinearity, length: float, flat: float = 0.05) -> float:
+    """The share of z ~ N(0, length) where |phi'(z)| is under ``flat`` of its largest on [-3, 3]: units that are saturated."""
+    edges = np.linspace(-8.0, 8.0, 16_001)
+    density = np.exp(-0.5 * edges * edges)
+    slopes = np.abs(activation.slope(math.sqrt(length) * edges))
+    steepest = float(np.max(np.abs(activation.slope(np.linspace(-3.0, 3.0, 6001)))))
+    return float(np.sum(density[slopes < flat * steepest]) / np.sum(density))
+
+
 @dataclass(frozen=True, eq=False)
 class Moments:
     """Of phi on Gaussian units of given lengths, each (S,): what a layer, and the noise in it, is made of.

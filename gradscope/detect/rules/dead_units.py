@@ -36,6 +36,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from gradscope.detect.case import LEARNED, Case
+from gradscope.detect.preactivation import held_by
 from gradscope.detect.rule import Threshold, confidence
 from gradscope.record.finding import Finding, Severity
 from gradscope.signals.activations import batch_rows, dead_from_start, dead_share, on_main_path
@@ -90,6 +91,7 @@ def check(case: Case) -> Iterator[Finding]:
     else:
         what = f"{mean:.0%} of all units pass no gradient for any input"
     thrown = case.thrown is not None and case.thrown < share.steps[-1] and not at_start
+    held = held_by(case.run, share.layers[worst], int(share.steps[-1])) if layers else None
     yield Finding(
         CODE,
         NAME,
@@ -101,6 +103,6 @@ def check(case: Case) -> Iterator[Finding]:
         confidence=confidence(1.0 - threshold, 1.0 - value) if value < 1.0 else 1.0,
         layers=layers or share.layers,
         steps=case.span(int(share.steps[0]), int(share.steps[-1])),
-        cause=f"an update as large as a fifth of the weights or more, at step {case.thrown}" if thrown else None,
+        cause=f"an update as large as a fifth of the weights or more, at step {case.thrown}" if thrown else held,
         cause_code="GS304" if thrown else None,
     )

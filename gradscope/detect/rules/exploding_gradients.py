@@ -40,6 +40,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from gradscope.detect.blame import blame
 from gradscope.detect.case import LEARNED, PATIENCE, THROWN, Case
 from gradscope.detect.rule import Threshold, confidence
 from gradscope.record.finding import Finding, Severity
@@ -102,6 +103,7 @@ def _across_depth(case: Case) -> Iterator[Finding]:
         layers=tuple(name for name, is_above in zip(ratio.layers, above, strict=True) if is_above),
         steps=case.span(int(ratio.steps[0]), int(ratio.steps[row])),
         noise_floor=float(floor[worst]) if np.isfinite(floor[worst]) else None,
+        cause=blame(case.run, ratio.layers[worst], ratio.reference or "", (int(ratio.steps[i]) for i in (row, 0))),
     )
 
 

@@ -38,6 +38,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from gradscope.detect.case import LEARNED, PATIENCE, STALLED, Case
+from gradscope.detect.preactivation import held_by
 from gradscope.detect.rule import Threshold, confidence
 from gradscope.record.finding import Finding, Severity
 from gradscope.signals.activations import at_output, on_main_path, saturated_share
@@ -84,6 +85,8 @@ def check(case: Case) -> Iterator[Finding]:
     layers = tuple(name for name, is_sick in zip(share.layers, sick, strict=True) if is_sick)
     since = "from the first step on" if from_start[worst] else "in the second half of the run"
     cause, code = _cause(case, layers, came_late=not from_start.any())
+    if cause is None:
+        cause = held_by(case.run, share.layers[worst], int(share.steps[0] if from_start[worst] else late.steps[-1]))
     yield Finding(
         CODE,
         NAME,

@@ -47,6 +47,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from gradscope.detect.blame import blame
 from gradscope.detect.case import LEARNED, PATIENCE, STALLED, THROWN, Case
 from gradscope.detect.rule import Threshold, confidence
 from gradscope.record.finding import Finding, Severity
@@ -127,6 +128,10 @@ def _profile(case: Case, ratio: Profile) -> Iterator[Finding]:
         return
     small = tuple(name for name, v, most in zip(ratio.layers, typical, limit, strict=True) if v < most)
     cause, code, severity = _cause(case, ratio, typical)
+    if cause is None and ratio.reference is not None:
+        by_size = rows[np.argsort(known[rows, worst])[: np.isfinite(known[rows, worst]).sum()]]
+        typical_rows = [by_size[len(by_size) // 2], rows[0], rows[-1]]
+        cause = blame(case.run, ratio.layers[worst], ratio.reference, (int(ratio.steps[i]) for i in typical_rows))
     yield Finding(
         CODE,
         NAME,
@@ -166,6 +171,7 @@ def _underflow(case: Case) -> Iterator[Finding]:
     layers = tuple(name for name, is_zero in zip(ratio.layers, zero[rows].mean(axis=0) >= SHARE.value, strict=False) if is_zero)
     if not layers or case.blocked:
         return
+    after = ratio.layers[ratio.layers.index(layers[-1]) + 1 : -1]  # up to the last hidden station it is measured
     yield Finding(
         CODE,
         NAME,
@@ -177,6 +183,7 @@ def _underflow(case: Case) -> Iterator[Finding]:
         RATIO.value,
         layers=layers,
         steps=case.span(int(ratio.steps[rows[0]]), int(ratio.steps[rows[-1]])),
+        cause=blame(case.run, after[0], after[-1], (int(ratio.steps[i]) for i in rows[[0, -1]])) if after else None,
     )
 
 
