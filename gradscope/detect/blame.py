@@ -29,6 +29,8 @@ SAME_GAIN = 1.1
 """Two gains per layer this near to each other are one: theory's own trials differ by less."""
 AS_EXPECTED = 1.25
 """How far, either way, an activation's measured gain per layer may be from theory's for theory to be asked about it."""
+SOME = 8
+"""Layers whose values' length is looked at, spread over those in question: each is a read of its own in a long run."""
 SMALL = 0.1
 """Share of the change under which a part of it is not worth a word."""
 SATURATED = 0.5
@@ -63,8 +65,7 @@ def of_stretch(run: Run, parts: Attribution) -> str | None:
     told = _shares(stretch, lost=whole < 0.0)
     if place:
         at = ", ".join(f"{parts.sources[i]} and {parts.layers[i]}" for i in place[:3]) + (", ..." if len(place) > 3 else "")
-        change = "lost" if whole < 0.0 else "gained"
-        told = f"{abs(stretch.total.sum()):.1f} of the {abs(whole):.1f} decades are {change} between {at}: {told}"
+        told = f"most of the {abs(whole):.1f} decades, {abs(stretch.total.sum()):.1f}, are between {at}: {told}"
     remark = _remark(stretch, lost=whole < 0.0)
     return f"{told}; {remark}" if remark else told
 
@@ -99,7 +100,7 @@ class _Stretch:
 
 
 def _is_activation(info: LayerInfo) -> bool:
-    return info.activation is not None and not info.parameters or info.kind == "PReLU"
+    return (info.activation is not None and not info.parameters) or info.kind == "PReLU"
 
 
 def _place(parts: Attribution, whole: float) -> list[int]:
@@ -171,8 +172,8 @@ def _of_blocks(stretch: _Stretch) -> str | None:
     count, gain = len(known), math.sqrt(float(np.mean(known**2)))
     within = (1.0 + gain**2 / count) ** (count / 2)
     return (
-        f"beside the skip path a branch passes {gain:.2g} of the gradient back; scaled by 1/sqrt({count}), all {count} together "
-        f"would let it grow {within:.2g} times"
+        f"beside the skip path a branch passes {gain:.2g} of the gradient back; scaled by 1/sqrt({count}), all would let "
+        f"it grow {within:.2g} times"
     )
 
 
@@ -187,12 +188,18 @@ def _of_gain(stretch: _Stretch, *, lost: bool) -> str | None:
         return f"{never}: each layer loses some at any gain" if lost else None
     flat = theory.flat_share(phi, point.length) if _two_sided(stretch) else 0.0
     if flat > SATURATED:
-        return f"{never}: it takes weights of gain {point.sigma_w:.1f}, which saturate {flat:.0%} of the units" if lost else None
+        return (
+            f"{never}: it takes weights of gain {point.sigma_w:.1f}, which saturate {flat:.0%} of the units" if lost else None
+        )
     gain = stretch.gain(WEIGHT)
     if (lost and point.sigma_w > SAME_GAIN * gain) or (not lost and gain > SAME_GAIN * point.sigma_w):
-        level = f"with {kinds[0]} gradients are level at {point.sigma_w:.3g}, {point.sigma_w / gain:.2g} times that"
+        level = f"with {kinds[0]} gradients are level at {point.sigma_w:.3g}, {_times(point.sigma_w / gain)} times that"
         return f"weights of gain {gain:.2g} are too {'small' if lost else 'large'}: {level}"
     return None
+
+
+def _times(factor: float) -> str:
+    return f"{factor:,.0f}" if factor >= 100.0 else f"{factor:.2g}"
 
 
 def _two_sided(stretch: _Stretch) -> bool:
@@ -201,11 +208,15 @@ def _two_sided(stretch: _Stretch) -> bool:
 
 def _as_expected(stretch: _Stretch, phi: theory.Nonlinearity) -> bool:
     """Whether the measured gain of the derivative is theory's for values as long as those that were measured."""
-    mean, std = (stretch.run.at("layers", column, stretch.step) for column in ("forward_mean", "forward_std"))
-    if not len(mean.steps) or not len(std.steps):
-        return False
-    squares = dict(zip(mean.names, np.square(mean.values[0]) + np.square(std.values[0]), strict=True))
-    lengths = np.array([squares.get(info.name, np.nan) for info in stretch.sources])
+    some = {stretch.sources[i].name for i in np.linspace(0, len(stretch.sources) - 1, SOME).astype(int)}
+    squares = []
+    for name in some:
+        mean, std = (stretch.run.series("layers", column, name) for column in ("forward_mean", "forward_std"))
+        at = np.flatnonzero(mean.steps == stretch.step)
+        if not len(at) or not (mean.present[at] & std.present[at]).all():
+            return False
+        squares.append(float(mean.values[at[0], -1] ** 2 + std.values[at[0], -1] ** 2))
+    lengths = np.array(squares)
     if not np.isfinite(lengths).all():
         return False
     expected = 0.5 * float(np.mean(np.log(np.maximum(theory.mean_square_slope(phi, np.minimum(lengths, 1e18)), 1e-300))))

@@ -34,7 +34,7 @@ def held_by(run: Run, activation: str, step: int) -> str | None:
         return f"the biases of {source.name}, {bias:.2g} in root mean square, hold what reaches it at {at}"
     if gain and gain**2 > math.sqrt(max(length**2 - bias**2, 0.0)):
         return f"weights of gain {gain:.2g}, those of {source.name}, drive what reaches it to {at}"
-    return None
+    return f"what reaches it from {source.name} lies at {at}"
 
 
 def _rms(run: Run, parameter: ParameterInfo, step: int) -> float | None:

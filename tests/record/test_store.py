@@ -98,6 +98,26 @@ def test_a_live_run_is_as_it_was_when_it_was_asked_for(folder: Path, short_journ
 
 
 @pytest.mark.usefixtures("short_journals")
+def test_one_step_alone_is_the_row_of_the_grid_wherever_it_is_stored(folder: Path) -> None:
+    sink = RunFolder.create(folder, MANIFEST)
+    blocks = list(training(120, chunk=7))
+    for block in blocks:
+        sink.append(block)
+    whole = load_run(folder).grid("layers", "backward_norm")
+    cached = load_run(folder)
+    cached.grid("layers", "backward_norm")
+    for i, step in enumerate(whole.steps.tolist()):
+        for run in (load_run(folder), in_memory(blocks), cached):
+            row = run.at("layers", "backward_norm", step)
+            assert row.steps.tolist() == [step]
+            assert row.entities == whole.entities
+            assert np.array_equal(row.values[0], whole.values[i], equal_nan=True)
+            assert np.array_equal(row.present[0], whole.present[i])
+    assert not len(load_run(folder).at("layers", "backward_norm", 500).steps)
+    sink.close()
+
+
+@pytest.mark.usefixtures("short_journals")
 def test_many_small_files_become_one_part_of_each_table(folder: Path) -> None:
     sink = RunFolder.create(folder, MANIFEST)
     blocks = list(training(500, chunk=3))

@@ -211,13 +211,18 @@ def test_dropout_stands_in_the_way_and_is_named() -> None:
     assert "in front of layers.1 stands something that is not recorded" in found.unexplained[0][1]
 
 
-def test_the_cause_of_a_vanishing_gradient_is_a_sentence_with_its_decades() -> None:
-    sigmoid = attribution(recorded(net(activation="sigmoid"), batch()))
-    total = sigmoid.total[0, KINDS.index("activation")]
-    words = sigmoid.cause()
-    assert words is not None
-    assert words.startswith(f"{-total:.1f} decades are lost in the activations' derivatives")
-    assert attribution(recorded(net(activation="identity"), batch() * 0)).cause() is None
+def test_a_stretch_has_its_links_alone_and_adds_up_to_its_own_ratio() -> None:
+    run = recorded(net(activation="sigmoid"), batch())
+    whole = attribution(run)
+    part = attribution(run, step=0).between("layers.2", "layers.5")
+    assert part.layers == ("layers.3", "layers.4", "layers.5")
+    assert np.array_equal(part.decades, whole.decades[:, 2:5])
+    norms = run.grid("layers", "backward_norm")
+    ratio = norms.values[0, norms.names.index("layers.2")] / norms.values[0, norms.names.index("layers.5")]
+    assert abs(part.end_to_end[0] - np.log10(ratio)) < EXACT
+    with pytest.raises(ValueError, match="does not come after"):
+        whole.between("layers.5", "layers.2")
+    assert attribution(run, step=7).decades.shape[0] == 0
 
 
 def test_a_run_without_layers_has_nothing_to_attribute() -> None:
@@ -225,7 +230,6 @@ def test_a_run_without_layers_has_nothing_to_attribute() -> None:
 
     found = attribution(chain(steps={"loss": [1.0]}, names=()))
     assert found.layers == ()
-    assert found.cause() is None
 
 
 def test_a_gradient_that_is_zero_or_not_finite_has_no_decades() -> None:

@@ -10,6 +10,7 @@ from gradscope.theory.meanfield import (
     chi,
     depth_scale,
     fixed_points,
+    flat_share,
     gradient_correlation,
     limit_length,
     mean_square,
@@ -110,3 +111,12 @@ def test_a_depth_scale_is_the_layers_to_a_factor_of_e() -> None:
     assert depth_scale(math.exp(-0.25)) == pytest.approx(4.0)
     assert depth_scale(math.exp(0.25)) == pytest.approx(4.0)
     assert (depth_scale(1.0), depth_scale(0.0)) == (math.inf, 0.0)
+
+
+def test_the_flat_share_is_that_of_a_gaussian_beyond_where_the_slope_is_a_twentieth() -> None:
+    tanh = find_activation("tanh")
+    edge = math.atanh(math.sqrt(0.95))
+    for length in (0.25, 1.0, 9.0):
+        assert flat_share(tanh, length) == pytest.approx(math.erfc(edge / math.sqrt(2.0 * length)), abs=1e-3)
+    assert flat_share(find_activation("relu"), 3.0) == pytest.approx(0.5, abs=1e-3)
+    assert flat_share(find_activation("sigmoid"), 45.62) > 0.5  # at its critical gain most of a sigmoid's units are saturated
