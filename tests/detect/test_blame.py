@@ -85,7 +85,7 @@ def test_in_a_net_with_norms_no_gain_is_asked_for() -> None:
 def test_residual_blocks_are_to_blame_with_what_a_scale_would_leave() -> None:
     finding, _ = probed(mlp(math.sqrt(2.0), activation="relu", residual=True, depth=40))
     assert finding.cause is not None
-    _, gain, _, blocks, _, within = numbers(finding.cause)
+    _, gain, _, blocks, within = numbers(finding.cause)
     assert finding.cause.startswith(f"all {math.log10(finding.value):.1f} decades are gained in the residual blocks; ")
     assert gain == pytest.approx(1.0, abs=0.1)
     assert blocks == 38
