@@ -61,6 +61,12 @@ class TrainingError(GradscopeError):
     exit_code = 3
 
 
+class UserCodeError(GradscopeError):
+    """Code of the user's own that a config names is missing, fails, or gives what cannot be used."""
+
+    slug = "user-code"
+
+
 class UnsupportedError(GradscopeError):
     """Something was asked for that cannot be watched; raised instead of recording a wrong number."""
 

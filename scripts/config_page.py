@@ -109,7 +109,7 @@ def _takes(part: Schema) -> str:
     if part["type"] == "array":
         members = part.get("prefixItems")
         return f"{len(members)} numbers" if members else f"a list of {WORDS[part['items']['type']]}s{_bounds(part['items'])}"
-    return WORDS[part["type"]] + _bounds(part)
+    return WORDS.get(part["type"], "a mapping") + _bounds(part)
 
 
 def _bounds(part: Schema) -> str:
@@ -120,7 +120,7 @@ def _bounds(part: Schema) -> str:
 
 def _default(part: Schema) -> str:
     value = part.get("default")
-    if isinstance(value, dict):
+    if isinstance(value, dict) and value:
         return f"`{value['name']}`" if "name" in value else "its defaults"
     return f"`{f'{value:g}' if isinstance(value, float) else value if isinstance(value, str) else json.dumps(value)}`"
 

@@ -133,14 +133,14 @@ def described(setup: Setup) -> str:
     rows, times = config.data.batch_size, config.training.accumulate
     batch = f"{rows} rows a pass" + (f" x {times} = {rows * times} rows a step" if times > 1 else ", one pass a step")
     sigmas = setup.sigma_w().values()
-    spread = f"{min(sigmas):.3g}" if max(sigmas) - min(sigmas) < 5e-3 else f"{min(sigmas):.3g} to {max(sigmas):.3g}"
-    return "\n".join(
-        (
-            f"{config.name}: {config.model.kind} with {setup.parameter_count:,} parameters on {setup.device}",
-            f"{config.data.name}: {batch}, {config.training.steps:,} steps",
-            f"weights: effective sigma_w {spread}",
-        )
-    )
+    told = [
+        f"{config.name}: {config.model.kind} with {setup.parameter_count:,} parameters on {setup.device}",
+        f"{config.data.name}: {batch}, {config.training.steps:,} steps",
+    ]
+    if sigmas:  # a network of the user's own may have no linear or convolutional layer
+        spread = f"{min(sigmas):.3g}" if max(sigmas) - min(sigmas) < 5e-3 else f"{min(sigmas):.3g} to {max(sigmas):.3g}"
+        told.append(f"weights: effective sigma_w {spread}")
+    return "\n".join(told)
 
 
 def _folder_name(name: str) -> str:

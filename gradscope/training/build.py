@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gradscope.errors import TrainingError, UnsupportedError
+from gradscope.errors import TrainingError, UnsupportedError, UserCodeError
 from gradscope.training.config import ARCHITECTURES, DATASETS, Config
 from gradscope.training.data import Data
 from gradscope.training.device import placed, resolve
+from gradscope.training.imports import Loss, check, loss_of
 from gradscope.training.initialisation import effective_sigma_w, gain_of, unit_variance
 from gradscope.training.optimizers import Adam, AdamW, Optimizer, RMSprop, Sgd
 from gradscope.training.options import Init
 from gradscope.training.seeds import derive
-
-Loss = Callable[[Tensor, Tensor], Tensor]
-"""Outputs (rows, outputs) and targets, classes (rows,) or numbers (rows, outputs), to the mean loss of the rows. Where many
-answers are asked for, outputs (rows, answers, outputs) and classes (rows, answers)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +55,8 @@ def build(config: Config) -> Setup:
     device = resolve(config.device)
     try:
         data: Data = DATASETS[config.data.name].load(config.data, config.seed)
+    except UserCodeError as error:
+        raise config.problem("data.factory", str(error)) from error
     except OSError as error:
         raise TrainingError(f"the data set {config.data.name!r} cannot be loaded: {error}") from error
     for at, what in config.misfits(data.input_shape, data.regression, data.answers):
@@ -69,12 +67,29 @@ def build(config: Config) -> Setup:
         model: nn.Module = ARCHITECTURES[config.model.kind].build(config.model, data.input_shape, data.outputs, **often)
     except UnsupportedError as error:
         raise config.problem("model.init.gain", str(error)) from error
-    setup = Setup(config, device, placed(data, device), model.to(device), loss_function(config.loss, data.outputs))
+    except UserCodeError as error:
+        raise config.problem("model.factory", str(error)) from error
+    try:
+        loss = loss_of(config.loss) if ":" in config.loss else loss_function(config.loss, data.outputs)
+    except UserCodeError as error:
+        raise config.problem("loss", str(error)) from error
+    setup = Setup(config, device, placed(data, device), model.to(device), loss)
+    if "import" in (config.model.kind, config.data.name) or ":" in config.loss:
+        check_imports(setup)
     init = getattr(config.model, "init", None)
     if isinstance(init, Init) and init.scheme == "lsuv":
         unit_variance(setup.model, setup.first_batch()[0], gain_of(init, getattr(config.model, "activation", "identity")))
     torch.manual_seed(derive(config.seed, "training"))
     return setup
+
+
+def check_imports(setup: Setup) -> None:
+    """Raise ``ConfigError`` where the user's own network, data and loss do not go together, as one batch shows."""
+    config, (x, targets) = setup.config, setup.first_batch()
+    rows = targets.shape if not setup.data.regression else targets.shape[:1]
+    shape = (*rows, setup.data.outputs) if ":" not in config.loss else None
+    for at, what in check(setup.model, setup.loss, (x, targets), shape):
+        raise config.problem(at if at == "loss" or config.model.kind == "import" else "model.kind", what)
 
 
 def loss_function(name: str, outputs: int) -> Loss:

@@ -16,7 +16,7 @@ from gradscope.strict.problems import validated
 from gradscope.strict.section import Choice, Section
 from gradscope.strict.yaml12 import Document, Problem, dump, read
 from gradscope.training.optimizers import OPTIMIZERS, Optimizer, Sgd
-from gradscope.training.options import LAYOUTS, Count, DataOptions, ModelOptions, Positive, Shape
+from gradscope.training.options import LAYOUTS, Count, DataOptions, ImportPath, ModelOptions, Positive, Shape
 from gradscope.training.schedule import SCHEDULES, Constant, Schedule
 
 ARCHITECTURES = Registry("gradscope.training.architectures", noun="architecture")
@@ -132,9 +132,10 @@ class Config(Section):
     """The network."""
     data: Annotated[DataOptions, Choice("name", OptionsOf(DATASETS), default="digits")]
     """The data."""
-    loss: Literal["cross_entropy", "mse", "bce"] = "cross_entropy"
+    loss: Literal["cross_entropy", "mse", "bce"] | ImportPath = "cross_entropy"
     """What is minimised: cross_entropy over classes, mse against one-hot classes or against the numbers of a data set that has
-    numbers to predict, or bce (one logit for each class)."""
+    numbers to predict, bce (one logit for each class), or a loss of your own, as module:name: a function of outputs and targets
+    that gives one number, or a class such as torch.nn:SmoothL1Loss."""
     optimizer: Annotated[Optimizer, Choice("name", OPTIMIZERS, default="sgd")] = Sgd()
     """What takes the steps."""
     schedule: Annotated[Schedule, Choice("name", SCHEDULES, default="constant")] = Constant()
@@ -165,7 +166,7 @@ class Config(Section):
             yield ("data.layout", f"{told} (expected {' or '.join(fitting)})") if fitting else ("data.name", told)
         if answers > 1 and not model.answers_often:
             yield "model.kind", f"{model.kind} answers once, and {data.name} asks at each of the last {answers} steps"
-        if regression and self.loss != "mse":
+        if regression and self.loss in ("cross_entropy", "bce"):
             yield "loss", f"{data.name} has numbers to predict, not classes (got {self.loss!r}; expected 'mse')"
 
     def problem(self, at: str, what: str) -> ConfigError:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 
 from gradscope.strict.section import Section
 
@@ -28,6 +30,18 @@ Scheme = Literal[
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
+
+_IMPORT = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+
+
+def _import_path(text: str) -> str:
+    if not _IMPORT.fullmatch(text):
+        raise PydanticCustomError("import_path", "your own, as module:name")
+    return text
+
+
+ImportPath = Annotated[str, AfterValidator(_import_path)]
+"""Where code of the user's own is: ``module:name``."""
 
 Shape = tuple[int, ...]
 """Of one row of data: (features,) of a vector, (steps, features) of a sequence, (channels, height, width) of an image."""

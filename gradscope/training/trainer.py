@@ -85,8 +85,10 @@ class Trainer:
         return torch.stack(losses).sum() / len(split), self._accuracy(correct)
 
     def _correct(self, outputs: Tensor, targets: Tensor) -> Tensor | None:
-        """Which answers have their class as the largest output; None where there are numbers to predict."""
-        return None if self.setup.data.regression else outputs.argmax(-1) == targets
+        """Which answers have their class as the largest output; None where outputs or targets are no classes."""
+        if self.setup.data.regression or outputs.shape[:-1] != targets.shape:
+            return None
+        return outputs.argmax(-1) == targets
 
     @staticmethod
     def _accuracy(correct: list[Tensor | None]) -> Tensor | None:

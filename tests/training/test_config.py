@@ -107,7 +107,7 @@ def test_sections_are_chosen_by_name(tmp_path: Path) -> None:
         ("optimizer: {lr: 0}", "3:17: optimizer.lr: too small (got 0; expected above 0)"),
         ("optimizer: {lr: -1e-3}", "3:17: optimizer.lr: too small (got -0.001; expected above 0)"),
         ("optimizer: {name: adam, momentum: 0.9}", "3:25: optimizer.momentum: unknown key (expected one of name, lr, betas, eps, weight_decay)"),
-        ("loss: crossentropy", "3:7: loss: unknown name (got 'crossentropy'; expected one of cross_entropy, mse, bce; did you mean 'cross_entropy'?)"),
+        ("loss: crossentropy", "3:7: loss: unknown name (got 'crossentropy'; expected one of cross_entropy, mse, bce or your own, as module:name; did you mean 'cross_entropy'?)"),
         ("device: gpu", "3:9: device: unknown name (got 'gpu'; expected one of auto, cpu, cuda, mps)"),
         ("seed: -1", "3:7: seed: too small (got -1; expected at least 0)"),
         ("training: {steps: 0}", "3:19: training.steps: too small (got 0; expected at least 1)"),
@@ -172,11 +172,13 @@ FITTING = {kind: {"layout": "rows"} for kind in ARCHITECTURES.built_in if 3 not 
 """Options of the digits for an architecture that reads no images."""
 MSE = {name: {"loss": "mse"} for name in AT_HAND if DATASETS[name].Options().regression}
 EVERY_KIND = [
-    *({"model": {"kind": kind}, "data": FITTING.get(kind, {})} for kind in ARCHITECTURES.built_in),
+    *({"model": {"kind": kind}, "data": FITTING.get(kind, {})} for kind in ARCHITECTURES.built_in if kind != "import"),
     *({"data": {"name": name}, **MSE.get(name, {})} for name in AT_HAND if name != "copying"),
     {"model": {"kind": "rnn"}, "data": {"name": "copying"}},
     {"data": {"name": "npz", "path": "a.npz"}},
     {"data": {"name": "mnist"}},
+    {"model": {"kind": "import", "factory": "my.nets:Small", "kwargs": {"width": 3, "sizes": [1, 2.5], "more": {"a": None}}}},
+    {"data": {"name": "import", "factory": "my:rows"}, "loss": "torch.nn:SmoothL1Loss"},
     {"data": {"name": "fashion-mnist", "validation": 0.1}},
     {"data": {"name": "cifar10", "augmentation": {"crop_padding": 4, "flip": True}}},
     *({"optimizer": {"name": name}} for name in OPTIMIZERS),

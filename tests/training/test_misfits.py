@@ -88,6 +88,7 @@ def test_a_run_on_every_data_set_records_an_accuracy_only_of_classes(name: str) 
 TINY: dict[str, dict[str, Any]] = {
     "cnn": {"depth": 3, "width": 2},
     "highway": {"depth": 3, "width": 4},
+    "import": {"factory": "tests.training.own:Network"},
     "logistic": {},
     "mlp": {"depth": 2, "width": 4},
     "resnet": {"depth": 8, "width": 2},
@@ -109,6 +110,7 @@ GIVES: dict[tuple[str, str | None], str] = {
     ("digits", "rows"): "sequence",
     ("fashion-mnist", "image"): "image",
     ("fashion-mnist", "flat"): "vector",
+    ("import", None): "vector",
     ("mnist", "image"): "image",
     ("mnist", "pixels"): "sequence",
     ("npz", None): "vector",
@@ -133,13 +135,19 @@ def test_every_architecture_trains_on_the_data_it_can_read_under_every_loss_and_
     given: dict[str, Any] = {"model": {"kind": kind, **TINY[kind]}, "data": {"name": name, "batch_size": 8}, "device": "cpu"}
     if layout:
         given["data"]["layout"] = layout
-    if name in NEED_FILES:
+    if name == "import":
+        given["data"]["factory"] = "tests.training.own:rows"
+    elif name in NEED_FILES:
         given["data"] |= (
             {"path": f"{made_up_files / name}.npz"}
             if name == "npz"
             else {"path": str(made_up_files / name), "published": False}
         )
-    fits = READS.get(kind) in (None, GIVES[data]) if GIVES[data] != "answers" else READS.get(kind) == "sequence"
+    fits = (
+        READS.get(kind) in (None, GIVES[data])
+        if GIVES[data] != "answers"
+        else READS.get(kind) == "sequence" or kind == "import"
+    )
     regression = name in AT_HAND and DATASETS[name].Options().regression
     for loss in ("cross_entropy", "mse", "bce"):
         if fits and (loss == "mse" or not regression):

@@ -18,6 +18,7 @@ ROWS = {"name": "digits", "layout": "rows", "batch_size": 16}
 EXAMPLES: dict[str, list[dict[str, Any]]] = {
     "cnn": [{"depth": 4, "width": 4, "norm": n, "residual": r} for n in ("none", "batch") for r in (False, True)],
     "highway": [{"depth": 4, "width": 8}],
+    "import": [{"factory": "tests.training.own:Network", "kwargs": {"width": 8}}],
     "logistic": [{}],
     "mlp": [{"depth": 4, "width": 8, "residual": r} for r in (False, True, {"branch_scale": 0.0})],
     "resnet": [{"depth": 8, "width": 4, "norm": n, "residual": r} for n in ("none", "batch") for r in (False, True)],

@@ -8,7 +8,7 @@ from gradscope.training.config import DATASETS
 from gradscope.training.data import Data
 
 NEED_FILES = {"cifar10", "fashion-mnist", "mnist", "npz"}
-AT_HAND = sorted(set(DATASETS.built_in) - NEED_FILES)
+AT_HAND = sorted(set(DATASETS.built_in) - NEED_FILES - {"import"})
 """Data sets that are drawn, or that ship with scikit-learn."""
 
 
