@@ -46,7 +46,7 @@ def _parts() -> Iterator[str]:
     yield from _table(schema, required=schema["required"])
     shared = schema["$defs"]
     for key, part in schema["properties"].items():
-        if "anyOf" in part:
+        if _takes(part) == "a section" and "anyOf" in part:
             yield f"## {key}\n"
             yield f"{part['description']}\n"
             for option in sorted(part["anyOf"], key=lambda o: "allOf" in o):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Iterable, Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
@@ -42,6 +43,18 @@ def _import_path(text: str) -> str:
 
 ImportPath = Annotated[str, AfterValidator(_import_path)]
 """Where code of the user's own is: ``module:name``."""
+
+
+def _finite(given: dict[str, Any]) -> dict[str, Any]:
+    try:
+        json.dumps(given, allow_nan=False)  # as the manifest will hold them
+    except ValueError as error:
+        raise PydanticCustomError("finite_number", "not finite") from error
+    return given
+
+
+Kwargs = Annotated[dict[str, Any], AfterValidator(_finite)]
+"""What code of the user's own is called with."""
 
 Shape = tuple[int, ...]
 """Of one row of data: (features,) of a vector, (steps, features) of a sequence, (channels, height, width) of an image."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field, JsonValue
+from pydantic import Field
 
-from gradscope.training.options import ImportPath, ModelOptions, Shape
+from gradscope.training.options import ImportPath, Kwargs, ModelOptions, Shape
 
 if TYPE_CHECKING:
     from torch import nn
@@ -22,7 +22,7 @@ class Options(ModelOptions):
     answers_often = True
     factory: ImportPath
     """A function or class, as module:name."""
-    kwargs: dict[str, JsonValue] = Field(default={})
+    kwargs: Kwargs = Field(default={})
     """What it is called with besides."""
 
 

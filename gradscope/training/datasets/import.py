@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, JsonValue
+from pydantic import Field
 
-from gradscope.training.options import DataOptions, ImportPath
+from gradscope.training.options import DataOptions, ImportPath, Kwargs
 
 if TYPE_CHECKING:
     from gradscope.training.data import Data
@@ -21,7 +21,7 @@ class Options(DataOptions):
     name: Literal["import"] = "import"
     factory: ImportPath
     """A function, as module:name."""
-    kwargs: dict[str, JsonValue] = Field(default={})
+    kwargs: Kwargs = Field(default={})
     """What it is called with besides."""
 
 
