@@ -85,6 +85,6 @@ def figure(runs: dict[str, Run]) -> Figure:
 
     reading = (
         "Both pictures are of the first step. What flows back falls by 4 decades under Xavier; the weights' gradients are "
-        "level, because the signal that they are multiplied with falls the other way. Only the first tells why the loss stands still."
+        "level, because the signal that they are multiplied with falls the other way. Only the first tells why the loss stands."
     )
     return drawn(TITLE, reading, 3, draw)
