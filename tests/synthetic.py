@@ -292,5 +292,22 @@ def nonfinite_report(run: Run, breaks: int = 120) -> Report:
     return Report(run.name, run.step_count, (exploding, broken))
 
 
+def forgetful_report(run: Run) -> Report:
+    """What the rules say of ``recurrent`` when little of the gradient reaches the early time steps."""
+    finding = Finding(
+        "GS101",
+        "vanishing-gradients",
+        Severity.ERROR,
+        "Through time, rnn passes next to nothing on.",
+        "time_ratio",
+        0.7**39,
+        1e-2,
+        layers=("rnn",),
+        steps=(0, run.step_count - 1),
+        timesteps=(0, 26),
+    )
+    return Report(run.name, run.step_count, (finding,))
+
+
 def healthy_report(run: Run) -> Report:
     return Report(run.name, run.step_count)

@@ -104,7 +104,14 @@ def _starting(config: Path, chosen: list[str], out: Path | None, runs_dir: Path)
     from gradscope.training.loop import train
 
     folder = out or runs_dir / _folder_name(loaded.name)
-    return loaded, folder, partial(train, loaded, folder)
+    return loaded, folder, partial(train, loaded, folder, foretell=foretold)
+
+
+def foretold(setup: Setup) -> dict[str, float]:
+    """What theory expects of the gradient by layer, where it knows the net: the line that figures draw beside the record."""
+    from gradscope.probe import probe
+
+    return probe(setup.model, setup.first_batch(), setup.loss).predicted_ratios
 
 
 def _going_on(path: Path | None) -> tuple[Config, Path, Training]:

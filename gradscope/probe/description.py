@@ -56,9 +56,9 @@ def describe(calls: Calls, attribution: Attribution) -> tuple[Described, ...]:
     """The layers, in forward order. Raises ``NoTheoryError`` where theory has no word on the net."""
     kinds = [type(c.module).__name__ for c in _flat(calls.top)]
     dropout = any("Dropout" in kind for kind in kinds)
-    scales = {}
+    scales, blocks = {}, frozenset(attribution.blocks)
     for at, name in enumerate(attribution.layers):
-        if name in attribution.blocks:
+        if name in blocks:
             log = float(attribution.inside[-1, at, KINDS.index("other")])
             scales[name] = 0.0 if math.isnan(log) else 10.0**log
     holding = {c.name for c in _flat(calls.top) if c.inside}

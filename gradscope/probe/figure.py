@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from matplotlib.artist import Artist
-from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -13,12 +12,9 @@ from matplotlib.patches import Patch
 from gradscope.probe.probe import Probe
 from gradscope.probe.text import reach_in_words
 from gradscope.record.grid import Floats
-from gradscope.render import scales, theme
+from gradscope.render import bars, scales, theme
 from gradscope.signals.attribution import KINDS, WORDS
 from gradscope.signals.states import states
-
-COLOURS = {"weight": "#56b4e9", "activation": "#d55e00", "norm": "#009e73", "skip": "#cc79a7", "other": "#8c8c8c"}
-HATCHES = {"weight": "", "activation": "///", "norm": "...", "skip": "xxx", "other": "---"}
 
 
 def draw(probe: Probe) -> Figure:
@@ -39,7 +35,7 @@ def _draw(page: Figure, probe: Probe) -> None:
         legend.append(Line2D([], [], color=theme.INK, lw=1.2, ls="--", label="predicted"))
         legend.append(Patch(color=theme.CHANCE, label="what chance allows around it"))
     kinds = [k for k in KINDS if any(layer.decades and layer.decades[k] != 0.0 for layer in layers)]
-    legend += [Patch(facecolor=COLOURS[k], hatch=HATCHES[k], edgecolor="white", label=WORDS[k]) for k in kinds]
+    legend += [Patch(**theme.KINDS[k].patch(label=WORDS[k])) for k in kinds]
     reading = " ".join(x for x in (reach_in_words(probe), f"Theory: {probe.theory}." if probe.theory else "") if x)
     top = theme.head(page, "Gradient by layer before training", reading, legend, runs=[probe.name])
     if not len(layers) or np.isnan(measured).all():
@@ -58,23 +54,13 @@ def _draw(page: Figure, probe: Probe) -> None:
     shelf.draw(axes[0], x, *shown[0], **theme.run_look(0).line(markersize=4.0 if len(x) <= 60 else 0.0))
     axes[0].set_ylabel("gradient / last layer's")
     if kinds:
-        _bars(axes[1], probe, kinds, x)
+        parts = {k: _values([layer.decades[k] if layer.decades else None for layer in layers]) for k in kinds}
+        bars.stacked(axes[1], *bars.together(parts, len(layers)))
+        axes[1].set_ylabel("decades, going back")
         axes[0].set_xticks([])
     names = [layer.name for layer in layers]
     scales.layer_axis(axes[-1], names, inches=theme.inches(axes[0])[0], label="layer, from input to output")
     axes[0].set_xlim(axes[-1].get_xlim())
-
-
-def _bars(axes: Axes, probe: Probe, kinds: list[str], x: Floats) -> None:
-    """Stacked from 0 up for what a layer adds, down for what it takes."""
-    up, down = np.zeros(len(x)), np.zeros(len(x))
-    for kind in kinds:
-        values = np.nan_to_num(_values([layer.decades[kind] if layer.decades else None for layer in probe.layers]))
-        bottom = np.where(values > 0.0, up, down)
-        axes.bar(x, values, bottom=bottom, width=0.8, color=COLOURS[kind], hatch=HATCHES[kind], edgecolor="white", lw=0.3)
-        up, down = up + np.maximum(values, 0.0), down + np.minimum(values, 0.0)
-    axes.axhline(0.0, color=theme.REFERENCE, lw=1.0)
-    axes.set_ylabel("decades, going back")
 
 
 def _values(found: list[float | None]) -> Floats:

@@ -88,6 +88,11 @@ class Probe:
         """The stations whose measured ratio leaves the predicted interval."""
         return tuple(layer.name for layer in self.layers if layer.agrees is False)
 
+    @property
+    def predicted_ratios(self) -> dict[str, float]:
+        """The predicted ratio of each station that theory has a word on; empty where it has none on the net."""
+        return {layer.name: layer.predicted.ratio for layer in self.layers if layer.predicted is not None}
+
     def to_dict(self) -> dict[str, Any]:
         """The JSON object of ``gradscope probe --format json``; what is not finite is null."""
         layers = [{**asdict(layer), "agrees": layer.agrees} for layer in self.layers]

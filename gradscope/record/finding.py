@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from gradscope.record import notebook
+
 SCHEMA_VERSION = 1
 """Version of the JSON that ``Report.to_dict`` gives."""
 
@@ -110,6 +112,9 @@ class Report:
             "steps": self.steps,
             "findings": [f.to_dict() for f in self.findings],
         }
+
+    def _repr_html_(self) -> str:
+        return notebook.of_report(self)
 
 
 def _number(value: float | None) -> float | None:

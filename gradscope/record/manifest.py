@@ -70,7 +70,11 @@ class Catalogue:
 
 @dataclass(frozen=True)
 class Manifest:
-    """``created`` and ``finished`` are ISO 8601 in UTC. ``notes`` say once what could not be seen, and why."""
+    """``created`` and ``finished`` are ISO 8601 in UTC. ``notes`` say once what could not be seen, and why.
+
+    ``theory`` is what mean-field theory predicted before the first step, where it had a word on the net: by layer, the norm of
+    the gradient at its output over that at the last station's.
+    """
 
     name: str
     status: Status = Status.RUNNING
@@ -81,6 +85,7 @@ class Manifest:
     format: int = FORMAT_VERSION
     environment: dict[str, str] = field(default_factory=dict)
     config: dict[str, Any] | None = None
+    theory: dict[str, float] = field(default_factory=dict)
     recording: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     catalogue: Catalogue = Catalogue()

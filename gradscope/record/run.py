@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
+from gradscope.record import notebook
 from gradscope.record.grid import Block, Entity, Grid, assemble
 from gradscope.record.manifest import Catalogue, Manifest, Status
 from gradscope.record.schema import TABLES
@@ -121,6 +122,9 @@ class Run:
 
     def __repr__(self) -> str:
         return f"<Run {self.name!r} {self.status.value}, {self.step_count} steps, {len(self.catalogue.layers)} layers>"
+
+    def _repr_html_(self) -> str:
+        return notebook.of_run(self)
 
     def _rank(self, table: str) -> Rank:
         catalogue = self.catalogue

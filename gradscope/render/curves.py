@@ -17,7 +17,7 @@ from gradscope.render.rows import labels
 from gradscope.render.scales import Shelf
 from gradscope.render.words import plain
 from gradscope.signals.profiles import Profile
-from gradscope.signals.reduce import stretches
+from gradscope.signals.reduce import mean_stretches, stretches
 from gradscope.signals.states import State, States
 
 MOST_STEPS = 5
@@ -98,11 +98,12 @@ def draw(axes: Axes, shelf: Shelf, chosen: Sequence[Curve], profiles: Sequence[P
     return lines
 
 
-def draw_rough(axes: Axes, shelf: Shelf, chosen: Sequence[Curve], profiles: Sequence[Profile]) -> None:
-    """The same for a signal that jumps from layer to layer: of many layers the geometric mean over neighbours.
+def draw_rough(axes: Axes, shelf: Shelf, chosen: Sequence[Curve], profiles: Sequence[Profile], *, shares: bool = False) -> None:
+    """The same for a signal that jumps from layer to layer: of many layers the mean over neighbours, geometric but for shares.
 
     Around the last one a band from the smallest to the largest of them.
     """
+    reduced = mean_stretches if shares else stretches
     for order, curve in enumerate(chosen):
         found = curve.of(profiles[curve.run])
         if found is None:
@@ -111,9 +112,9 @@ def draw_rough(axes: Axes, shelf: Shelf, chosen: Sequence[Curve], profiles: Sequ
         if len(values) <= STRETCHES:
             draw(axes, shelf, [curve], profiles)
             continue
-        finite = (states == State.FINITE) | (states == State.UNDERFLOW)
+        finite = np.isfinite(values) if shares else (states == State.FINITE) | (states == State.UNDERFLOW)
         look = _line(curve, order, STRETCHES)
-        x, low, middle, high = stretches(np.where(finite, values, np.nan), STRETCHES)
+        x, low, middle, high = reduced(np.where(finite, values, np.nan), STRETCHES)
         axes.plot(x + 1.0, middle, **look)
         if curve.last:
             axes.fill_between(x + 1.0, low, high, color=curve.look.colour, alpha=0.25, lw=0, zorder=2.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 import warnings
 from collections.abc import Callable, Sequence
@@ -27,6 +28,15 @@ FORMATS: dict[str, dict[str, Any]] = {
 """File formats, with what makes their bytes depend on nothing but the figure."""
 
 
+class Picture(Figure):
+    """A figure of Matplotlib that a notebook shows, whether pyplot was imported there or not."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        _write(self, buffer, ".png")
+        return buffer.getvalue()
+
+
 def plot(runs: Run | Sequence[Run], figure: str = "overview", *, reports: Sequence[Report] = ()) -> Figure:
     """A figure of one run, or of several overlaid on one scale.
 
@@ -43,7 +53,7 @@ def plot(runs: Run | Sequence[Run], figure: str = "overview", *, reports: Sequen
     if reports and len(reports) != len(shown):
         raise UsageError(f"{len(shown)} runs but {len(reports)} reports: one for each run, or none")
     with theme.style():
-        page = Figure(figsize=drawn.size(shown, reports))
+        page = Picture(figsize=drawn.size(shown, reports))
         FigureCanvasAgg(page)
         drawn.draw(page, shown, reports)
     return page
@@ -61,12 +71,13 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
             f"cannot draw into {target.name!r}: a figure's file ends in .png, .svg or .pdf{did_you_mean(ending, FORMATS)}"
         )
 
-    def write(partial: Path) -> None:
-        with theme.style(), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", r"Glyph .* missing from font", UserWarning)  # a run may be named in any script
-            figure.savefig(partial, format=ending[1:], **FORMATS[ending])
+    return _whole(target, lambda partial: _write(figure, partial, ending))
 
-    return _whole(target, write)
+
+def _write(figure: Figure, into: Path | io.BytesIO, ending: str) -> None:
+    with theme.style(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph .* missing from font", UserWarning)  # a run may be named in any script
+        figure.savefig(into, format=ending[1:], **FORMATS[ending])
 
 
 def write_data(runs: Run | Sequence[Run], figure: str, path: str | os.PathLike[str]) -> Path:

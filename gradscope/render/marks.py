@@ -45,7 +45,7 @@ def positions(finding: Finding, run: Run, layers: Sequence[str]) -> list[int]:
         station[layer.name] = at
     for parameter in run.catalogue.parameters:
         station.setdefault(parameter.name, station.get(parameter.layer, place.get(parameter.layer, -1)))
-    found = (place.get(name, station.get(name, -1)) for name in finding.layers)
+    found = (place.get(name, station.get(name, -1)) for name in finding.layers) if place else ()
     return sorted({i for i in found if i >= 0})
 
 
@@ -56,14 +56,14 @@ def over_layers(runs: Sequence[Run], reports: Sequence[Report], layers: Sequence
         for finding in report.findings:
             spans = [(a + 0.5, b + 1.5) for a, b in contiguous(positions(finding, run, names))]
             if spans:
-                marks.append(_mark(finding, spans, i, runs))
+                marks.append(mark(finding, spans, i, runs))
     return marks
 
 
 def over_steps(runs: Sequence[Run], reports: Sequence[Report]) -> list[Mark]:
     """Each finding, along an axis of steps."""
     return [
-        _mark(finding, [(finding.steps[0] - 0.5, finding.steps[1] + 0.5)], i, runs)
+        mark(finding, [(finding.steps[0] - 0.5, finding.steps[1] + 0.5)], i, runs)
         for i, (_, report) in enumerate(zip(runs, reports, strict=False))
         for finding in report.findings
     ]
@@ -161,7 +161,8 @@ def drawable(finding: Finding, scale: Mapping[str, tuple[float, str]]) -> bool:
     return finding.signal in scale and finding.state == "finite" and finding.threshold > 0.0
 
 
-def _mark(finding: Finding, spans: Sequence[Span], i: int, runs: Sequence[Run]) -> Mark:
+def mark(finding: Finding, spans: Sequence[Span], i: int, runs: Sequence[Run]) -> Mark:
+    """A finding of the i-th run: in its severity's colour, of several runs in the run's and with its name."""
     name = f"{finding.code} {finding.rule}"
     if len(runs) == 1:
         return Mark(finding, spans, theme.SEVERITY[finding.severity], name)

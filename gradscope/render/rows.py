@@ -10,11 +10,14 @@ import numpy as np
 from gradscope.record.run import Run
 from gradscope.signals.events import Series
 from gradscope.signals.profiles import Profile
-from gradscope.signals.states import State
+from gradscope.signals.states import State, states
+from gradscope.signals.through_time import TimeProfile
 
 
 class Row(NamedTuple):
-    """One number. ``state`` is finite, zero, underflow, inf or nan; ``layer`` is empty for a number of the whole step."""
+    """One number. ``state`` is finite, zero, underflow, inf or nan; ``layer`` is empty for a number of the whole step,
+    ``timestep`` for one that belongs to no time step of a recurrent layer.
+    """
 
     run: str
     signal: str
@@ -22,6 +25,7 @@ class Row(NamedTuple):
     layer: str
     value: float
     state: str
+    timestep: int | str = ""
 
 
 def labels(runs: Sequence[Run]) -> list[str]:
@@ -38,6 +42,14 @@ def of_profile(run: str, profile: Profile) -> Iterator[Row]:
     for row, column in zip(*np.nonzero(profile.present), strict=True):
         step, layer, value = int(profile.steps[row]), profile.layers[column], float(profile.values[row, column])
         yield Row(run, profile.signal, step, layer, value, _state(found[row, column]))
+
+
+def of_time(run: str, signal: str, profile: TimeProfile) -> Iterator[Row]:
+    """Every ratio of a recurrent layer, by step and time step."""
+    found = states(profile.values, profile.present)
+    for row, column in zip(*np.nonzero(profile.present), strict=True):
+        value, state = float(profile.values[row, column]), _state(found[row, column])
+        yield Row(run, signal, int(profile.steps[row]), profile.layer, value, state, int(profile.times[column]))
 
 
 def of_series(run: str, series: Series) -> Iterator[Row]:

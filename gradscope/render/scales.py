@@ -91,6 +91,13 @@ def linear_axis(axes: Axes, shown: Shown) -> Shelf:
     return _shelves(axes, pairs, low, high, (), [(float(t), number(float(t), 6)) for t in ticks], float)
 
 
+def share_axis(axes: Axes, shown: Shown) -> Shelf:
+    """Make the y axis one of shares, 0 to 100 % whatever is shown, with shelves for what is not finite at the top."""
+    every = 0.25 if _most(axes) >= 5 else 0.5
+    ticks = [(float(t), f"{t:.0%}") for t in np.arange(0.0, 1.01, every)]
+    return _shelves(axes, list(shown), -0.03, 1.03, (), ticks, float)
+
+
 def _shelves(
     axes: Axes,
     pairs: Sequence[tuple[Floats, States]],

@@ -12,7 +12,7 @@ import matplotlib
 from matplotlib import colormaps
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.colors import to_hex
+from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.figure import Figure, SubFigure
 
 from gradscope.record.finding import Severity
@@ -57,6 +57,8 @@ STYLE: dict[str, Any] = {
 
 MAGNITUDE = "cividis"
 """The colour map of sizes: even in lightness, the same to all eyes."""
+RATIO = LinearSegmentedColormap.from_list("gradscope-ratio", ["#08306b", "#4f86bd", "#b4b4b4", "#f0bd55", "#fff4bf"])
+"""The colour map of ratios: blue below 1, grey at 1, yellow above; without colours, dark to light."""
 
 
 def style() -> AbstractContextManager[None]:
@@ -121,6 +123,27 @@ def step_looks(count: int) -> list[Look]:
         )
         for i in range(count)
     ]
+
+
+@dataclass(frozen=True)
+class Fill:
+    """Colour and hatch of a part of a whole."""
+
+    colour: str
+    hatch: str
+
+    def patch(self, **more: Any) -> dict[str, Any]:
+        return {"facecolor": self.colour, "hatch": self.hatch, "edgecolor": "white", **more}
+
+
+KINDS = {
+    "weight": Fill("#56b4e9", ""),
+    "activation": Fill("#d55e00", "///"),
+    "norm": Fill("#009e73", "..."),
+    "skip": Fill("#cc79a7", "xxx"),
+    "other": Fill("#8c8c8c", "---"),
+}
+"""The kinds of operation that the gradient's decades are put down to."""
 
 
 LEFT, RIGHT, BOTTOM, GAP = 0.85, 0.25, 0.5, 0.12

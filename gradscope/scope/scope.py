@@ -47,6 +47,7 @@ def watch(
     stop_on: str | Iterable[str] | None = None,
     name: str | None = None,
     config: Mapping[str, Any] | None = None,
+    theory: Mapping[str, float] | None = None,
     last_step: int | None = None,
     resume: Mapping[str, Any] | None = None,
 ) -> Scope:
@@ -67,8 +68,9 @@ def watch(
     steps, or a mapping of ``gradients``, ``parameters``, ``layers``, ``timesteps`` to one, where what is not named is not read.
     ``scaler`` is the ``torch.amp.GradScaler``, if there is one: without it the gradients under it would be read scaled.
     ``on_finding`` is called with each finding when it first appears; ``stop_on`` names rules (or codes) that end the ``with``
-    block. ``last_step`` is the last step's number where it is known; a fixed ``every`` reads it too. ``resume`` is an earlier
-    scope's ``state_dict``: the record in ``out`` goes on from there, and its rows of that step and later are cut first.
+    block. ``config`` and ``theory``, a prediction of the gradient by layer, go into the manifest. ``last_step`` is the last
+    step's number where it is known; a fixed ``every`` reads it too. ``resume`` is an earlier scope's ``state_dict``: the record
+    in ``out`` goes on from there, and its rows of that step and later are cut first.
 
     Raises ``UsageError`` for arguments that cannot be, ``RunFolderError`` where ``out`` cannot be used.
     """
@@ -83,6 +85,7 @@ def watch(
             gradscope=_version(),
             environment=environment(),
             config=dict(config) if config is not None else None,
+            theory=dict(theory or {}),
         )
         sink = _sink(out, manifest)
     elif out is None:

@@ -99,10 +99,10 @@ def parameter_profile(run: Run, column: str = "grad_norm", *, matrices: bool = T
     """
     owners = {p.name: p.layer for p in run.catalogue.parameters if p.is_matrix or not matrices}
     grid = run.grid("parameters", column)
-    return _by_layer(grid.only(e for e in grid.entities if e[0] in owners), owners, column)
+    return by_owner(grid.only(e for e in grid.entities if e[0] in owners), owners, column)
 
 
-def _by_layer(grid: Grid, owners: dict[str, str], signal: str) -> Profile:
+def by_owner(grid: Grid, owners: dict[str, str], signal: str) -> Profile:
     """Columns of one owner as one: their L2 norm. ``np.hypot`` neither over- nor underflows, but lets infinity win over NaN."""
     layers = tuple(dict.fromkeys(owners[name] for name in grid.names))
     if not layers:

@@ -10,7 +10,7 @@ import numpy as np
 
 from gradscope.record.grid import Bools, Floats
 from gradscope.record.run import Run
-from gradscope.signals.profiles import Profile, depth_profile, parameter_profile, trunk
+from gradscope.signals.profiles import Profile, by_owner, depth_profile, parameter_profile, trunk
 
 
 def divide(above: Floats, below: Floats, present: Bools) -> tuple[Floats, Bools]:
@@ -28,6 +28,15 @@ def backward_ratio(run: Run) -> Profile:
     return _against(depth_profile(run, "backward_norm"), -1, "backward_ratio")
 
 
+def predicted_backward_ratio(run: Run) -> Profile:
+    """The same as mean-field theory predicted it before the first step, one row at step 0; no value where theory has none."""
+    layers = tuple(layer.name for layer in trunk(run))
+    known = run.manifest.theory
+    values = np.array([[known.get(name, np.nan) for name in layers]], np.float64).reshape(1, len(layers))
+    present = np.array([[name in known for name in layers]], bool).reshape(1, len(layers))
+    return Profile("predicted_backward_ratio", np.zeros(1, np.int64), layers, values, present, layers[-1] if layers else None)
+
+
 def hidden_backward_ratio(run: Run) -> Profile:
     """The same against the last hidden station, so that the scale of the read-out layer does not enter.
 
@@ -39,6 +48,29 @@ def hidden_backward_ratio(run: Run) -> Profile:
 def forward_ratio(run: Run) -> Profile:
     """Phi_l = ||z_l|| / ||z_L||: the signal at each station against the last one's."""
     return _against(depth_profile(run, "forward_norm"), -1, "forward_ratio")
+
+
+def forward_reach(run: Run) -> Profile:
+    """||z_l|| / ||z_1||: how much of the first station's signal reaches each one, as Gamma is for the gradient's way back."""
+    return _against(depth_profile(run, "forward_norm"), 0, "forward_reach")
+
+
+def weight_gradient_ratio(run: Run) -> Profile:
+    """The weight gradient by station, over the last one's: of all matrices from behind the station before up to this one.
+
+    A weight gradient is the product of the signal that enters and the gradient that comes back. So in a net where both die
+    together, from either end, these ratios are level.
+    """
+    stations, owners = trunk(run), {}
+    orders = [station.order for station in stations]
+    layers = {layer.name: layer.order for layer in run.catalogue.layers}
+    for parameter in run.catalogue.parameters:
+        at = int(np.searchsorted(orders, layers.get(parameter.layer, len(layers))))
+        if parameter.is_matrix and at < len(stations):
+            owners[parameter.name] = stations[at].name
+    grid = run.grid("parameters", "grad_norm")
+    norms = by_owner(grid.only(e for e in grid.entities if e[0] in owners), owners, "grad_norm")
+    return _against(norms, -1, "weight_gradient_ratio")
 
 
 def sensitivity(run: Run) -> Profile:

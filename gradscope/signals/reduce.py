@@ -66,6 +66,18 @@ def stretches(values: Floats, buckets: int) -> tuple[Floats, Floats, Floats, Flo
     return (edges[:-1] + edges[1:] - 1) / 2.0, np.where(counted, low, np.nan), middle * seen, high * seen
 
 
+def mean_stretches(values: Floats, buckets: int) -> tuple[Floats, Floats, Floats, Floats]:
+    """The same with the arithmetic mean, of a series that may be 0; NaN where a stretch has no finite value."""
+    edges = np.linspace(0, len(values), min(buckets, len(values)) + 1).astype(np.int64)
+    usable = np.isfinite(values)
+    counted = np.add.reduceat(usable, edges[:-1])
+    low = np.minimum.reduceat(np.where(usable, values, np.inf), edges[:-1])
+    high = np.maximum.reduceat(np.where(usable, values, -np.inf), edges[:-1])
+    total = np.add.reduceat(np.where(usable, values, 0.0), edges[:-1])
+    middle = np.where(counted, total / np.maximum(counted, 1), np.nan)
+    return (edges[:-1] + edges[1:] - 1) / 2.0, np.where(counted, low, np.nan), middle, np.where(counted, high, np.nan)
+
+
 @dataclass(frozen=True, eq=False)
 class Condensed:
     """A profile on a small raster: ``values`` and ``states`` (rows, columns), rows are layers, columns are steps.

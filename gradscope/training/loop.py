@@ -48,11 +48,13 @@ def train(
     out: Path | None = None,
     *,
     on_setup: Callable[[Setup], None] | None = None,
+    foretell: Callable[[Setup], Mapping[str, float]] | None = None,
     progress: Watcher | None = None,
 ) -> Run:
     """Train as ``config`` says and give the record, in the folder ``out`` or in memory.
 
-    ``on_setup`` is called once with what will be trained, before the first step, ``progress`` after each. After a Ctrl-C the
+    ``on_setup`` is called once with what will be trained, before the first step, ``progress`` after each. ``foretell`` may say
+    before the first step what theory expects of the gradient at each layer; that is kept with the record. After a Ctrl-C the
     run ends between two steps with status ``interrupted`` and, in a folder, with a checkpoint to resume from.
 
     Raises:
@@ -65,15 +67,18 @@ def train(
         setup = build(config)
         if on_setup is not None:
             on_setup(setup)
+        theory = foretell(setup) if foretell is not None else None
         trainer = Trainer(setup)
-        scope = observe(trainer, out)
+        scope = observe(trainer, out, theory=theory)
         if out is not None:
             (out / "config.yaml").write_text(config.source or config.to_yaml(), "utf-8")
             (out / "config.resolved.yaml").write_text(config.to_yaml(), "utf-8")
         return take_steps(trainer, scope, range(config.training.steps), out, progress)
 
 
-def observe(trainer: Trainer, out: Path | None, resume: Mapping[str, Any] | None = None) -> Scope:
+def observe(
+    trainer: Trainer, out: Path | None, resume: Mapping[str, Any] | None = None, *, theory: Mapping[str, float] | None = None
+) -> Scope:
     """A scope on the trainer, as the config's section ``record`` wants it; ``resume`` is an earlier scope's state."""
     config = trainer.setup.config
     return watch(
@@ -84,6 +89,7 @@ def observe(trainer: Trainer, out: Path | None, resume: Mapping[str, Any] | None
         scaler=trainer.scaler,
         name=config.name,
         config=config.model_dump(mode="json"),
+        theory=theory,
         last_step=config.training.steps - 1,
         resume=resume,
     )

@@ -11,8 +11,11 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from gradscope.record.reader import load_run
+from gradscope.signals.ratios import backward_ratio, predicted_backward_ratio
 from tests.cli.conftest import VANISHING, gradscope
 
 
@@ -36,6 +39,15 @@ def test_a_quiet_run_says_the_verdict_alone(here: Path) -> None:
     assert result.stderr == ""
     assert "6 steps" in result.stdout
     assert (here / "mine" / "manifest.json").is_file()
+
+
+def test_a_run_keeps_what_theory_predicted_of_its_first_step(here: Path) -> None:
+    gradscope("run", "small.yaml", "-q", "--out", "mine")
+    run = load_run("mine")
+    predicted, measured = predicted_backward_ratio(run), backward_ratio(run)
+    assert predicted.layers == measured.layers
+    assert predicted.present.all()
+    assert abs(np.log(predicted.values[0] / measured.values[0])).max() < 2.0
 
 
 def test_a_run_keeps_its_config_as_given_and_resolved_and_the_resolved_one_runs_the_same(here: Path) -> None:

@@ -16,6 +16,7 @@ MAKERS = {
     "exploding": (lambda: synthetic.exploding(20, 200), synthetic.nonfinite_report),
     "dead": (lambda: synthetic.dead_signal(20, 200), synthetic.vanishing_report),
     "recurrent": (lambda: synthetic.recurrent(100), synthetic.healthy_report),
+    "forgetful": (lambda: synthetic.recurrent(100, factor=0.7), synthetic.forgetful_report),
     "one-layer": (lambda: synthetic.healthy_relu(1, 30), synthetic.healthy_report),
     "one-step": (lambda: synthetic.healthy_relu(8, 1), synthetic.healthy_report),
     "seldom": (lambda: synthetic.healthy_relu(8, 900, every=100), synthetic.healthy_report),

@@ -90,7 +90,7 @@ def test_the_data_behind_a_figure_is_written_as_csv(tmp_path):
     path = write_data(run, "loss", tmp_path / "out.csv")
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["run", "signal", "step", "layer", "value", "state"]
+    assert list(rows[0]) == ["run", "signal", "step", "layer", "value", "state", "timestep"]
     loss = [row for row in rows if row["signal"] == "loss"]
     assert [row["state"] for row in loss] == ["finite"] * 120 + ["nan"] * 80
     assert float(loss[3]["value"]) == float(run.grid("steps", "loss").values[3, 0])
@@ -114,3 +114,9 @@ def test_the_room_itself_imports_no_matplotlib_and_no_rich():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_notebook_shows_the_figure_without_pyplot():
+    figure = plot(case("shallow")[0], "loss")
+    assert isinstance(figure, Figure)
+    assert figure._repr_png_().startswith(SIGNATURES["png"])

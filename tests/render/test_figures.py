@@ -17,6 +17,9 @@ from tests.render.cases import MAKERS, case
 from tests.signals.makers import block, chain
 
 NAMES = tuple(FIGURES.built_in)
+NAMING_LAYERS = ("profile", "heatmap", "overview", "signal")
+SICK = {"through-time": "forgetful"}
+"""The case that a figure has something to say of, where it is not ``vanishing``."""
 
 
 def drawn(name: str, *cases: str) -> Figure:
@@ -76,22 +79,26 @@ def test_every_figure_draws_every_run_with_all_its_words_on_the_page_and_none_ov
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_figure_overlays_several_runs(name):
-    figure = drawn(name, "vanishing", "shallow", "exploding")
+    if name == "through-time":
+        cases, runs = ("forgetful", "recurrent"), ("rnn-40 (1)", "rnn-40 (2)")
+    else:
+        cases, runs = ("vanishing", "shallow", "exploding"), ("plain-sigmoid-20", "relu-he-5", "exploding-20")
+    figure = drawn(name, *cases)
     words = " ".join(t.get_text() for t in figure.findobj(Text))
-    for run in ("plain-sigmoid-20", "relu-he-5", "exploding-20"):
+    for run in runs:
         assert run in words
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_figure_marks_its_findings_by_code(name):
-    figure = drawn(name, "vanishing")
+    figure = drawn(name, SICK.get(name, "vanishing"))
     assert any("GS101" in t.get_text() for t in figure.findobj(Text))
     assert any(artist.get_gid() == "finding-GS101" for artist in figure.findobj())
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_figure_without_reports_marks_nothing(name):
-    figure = plot(case("vanishing")[0], name)
+    figure = plot(case(SICK.get(name, "vanishing"))[0], name)
     assert not any("GS101" in t.get_text() for t in figure.findobj(Text))
     assert not any((artist.get_gid() or "").startswith("finding") for artist in figure.findobj())
 
@@ -104,7 +111,7 @@ def test_names_are_data_and_never_markup(name):
     sink.append(block("layers", tuple((n, 0) for n in names), {"backward_norm": [[1.0] * 5], "forward_norm": [[1.0] * 5]}))
     sink.append(block("steps", (("", 0),), {"loss": [[1.0]]}))
     figure = plot(sink.run(), name)
-    with theme.style(), pytest.warns(UserWarning, match="Glyph") if name in ("profile", "heatmap", "overview") else nothing():
+    with theme.style(), pytest.warns(UserWarning, match="Glyph") if name in NAMING_LAYERS else nothing():
         figure.canvas.draw()
     assert not any("\x1b" in t.get_text() for t in figure.findobj(Text))
 
@@ -136,15 +143,16 @@ def test_all_nan_and_all_zero_runs_are_drawn(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("of", ["vanishing", "exploding", "dead"])
+@pytest.mark.parametrize("of", ["vanishing", "exploding", "dead", "recurrent"])
 def test_the_data_of_a_figure_is_the_record_unreduced_and_never_absent(name, of):
     run, _ = case(of)
     rows = list(FIGURES[name].data([run]))
-    assert rows
+    assert rows or (name, of) == ("activations", "recurrent") or (name == "through-time") != (of == "recurrent")
     assert all(isinstance(row, Row) for row in rows)
     states = {row.state for row in rows}
     assert "absent" not in states
     for row in rows:
+        assert (row.timestep != "") == (name == "through-time")
         expected = "nan" if np.isnan(row.value) else "inf" if np.isinf(row.value) else "zero" if row.value == 0 else None
         assert row.state == (expected or ("underflow" if abs(row.value) < 1.17e-38 else "finite"))
 

@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgba
 
 from gradscope.record.finding import Report
+from gradscope.record.run import Run
 from gradscope.render import FIGURES, curves, plot
 from gradscope.render.words import number
 from gradscope.signals.profiles import depth_profile
@@ -174,3 +177,20 @@ def test_the_data_holds_norm_ratio_and_gain():
 def test_an_empty_report_changes_nothing():
     run, _ = case("shallow")
     assert len(plot(run, "profile", reports=[Report(run.name, 40)]).axes[0].texts) == 0
+
+
+def test_theorys_line_stands_in_the_scale_of_the_first_steps_last_gradient():
+    run, report = case("vanishing")
+    layers = depth_profile(run).layers
+    known = Run(replace(run.manifest, theory={name: 0.5**i for i, name in enumerate(reversed(layers))}), run._tables)
+    page = plot(known, "profile", reports=[report])
+    line = next(line for line in page.axes[0].get_lines() if line.get_gid() == "theory")
+    assert line.get_ydata() == pytest.approx(depth_profile(run).values[0, -1] * 0.5 ** np.arange(20)[::-1])
+    assert "theory, before training" in [t.get_text() for t in page.legends[0].get_texts()]
+    assert [r.value for r in FIGURES["profile"].data([known]) if r.signal == "predicted_backward_ratio"][-1] == 1.0
+
+
+def test_where_theory_has_no_word_there_is_no_line():
+    page = figure("vanishing")
+    assert not any(line.get_gid() == "theory" for line in page.axes[0].get_lines())
+    assert "theory, before training" not in [t.get_text() for t in page.legends[0].get_texts()]

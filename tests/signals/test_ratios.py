@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,11 +13,14 @@ from gradscope.signals.ratios import (
     backward_ratio,
     forward_gain,
     forward_ratio,
+    forward_reach,
     geometric_mean,
     hidden_backward_ratio,
     noise_floor,
+    predicted_backward_ratio,
     sensitivity,
     update_ratio,
+    weight_gradient_ratio,
 )
 from gradscope.signals.states import State
 from tests import synthetic
@@ -165,7 +169,35 @@ def test_signals_of_a_run_without_rows_are_empty():
         forward_ratio,
         backward_gain,
         forward_gain,
+        forward_reach,
         sensitivity,
         update_ratio,
     ):
         assert signal(run).empty
+
+
+def test_the_forward_reach_is_the_signal_against_the_first_stations():
+    run = chain({"forward_norm": [[2.0, 4.0, 1.0]]})
+    found = forward_reach(run)
+    assert found.values.tolist() == [[1.0, 2.0, 0.5]]
+    assert found.reference == found.layers[0]
+
+
+def test_the_weight_gradients_of_a_station_are_those_of_all_matrices_up_to_it_against_the_last():
+    run = chain({"backward_norm": [[1.0, 1.0, 1.0]]}, {"grad_norm": [[6.0, 3.0, 2.0]]})
+    found = weight_gradient_ratio(run)
+    assert found.values.tolist() == [[3.0, 1.5, 1.0]]
+    inside = replace(run.catalogue, layers=tuple(replace(i, trunk=i.order != 1) for i in run.catalogue.layers))
+    branched = Run(replace(run.manifest, catalogue=inside), run._tables)
+    assert weight_gradient_ratio(branched).values == pytest.approx(np.array([[6.0 / math.hypot(3.0, 2.0), 1.0]]))
+
+
+def test_what_theory_predicted_is_one_row_at_the_first_step():
+    run = chain({"backward_norm": [[1.0, 1.0, 1.0]] * 3})
+    assert predicted_backward_ratio(run).empty
+    names = [layer.name for layer in run.catalogue.layers]
+    known = Run(replace(run.manifest, theory={names[0]: 0.25, names[2]: 1.0}), run._tables)
+    found = predicted_backward_ratio(known)
+    assert found.steps.tolist() == [0]
+    assert found.present.tolist() == [[True, False, True]]
+    assert found.values[0, [0, 2]].tolist() == [0.25, 1.0]

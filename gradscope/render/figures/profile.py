@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
 
 from gradscope.record.finding import Report
+from gradscope.record.grid import Floats
 from gradscope.record.run import Run
 from gradscope.render import curves, marks, rows, scales, theme
 from gradscope.render.words import count, number, plain
 from gradscope.signals.profiles import Profile, depth_profile, parameter_profile
-from gradscope.signals.ratios import backward_gain, backward_ratio, geometric_mean, noise_floor
+from gradscope.signals.ratios import backward_gain, backward_ratio, geometric_mean, noise_floor, predicted_backward_ratio
 from gradscope.signals.states import State
 
 NAME = "profile"
 TITLE = "Gradient by layer"
 
 NORMS = {"backward_norm": "gradient norm", "grad_norm": "weight gradient's norm"}
+
+THEORY: dict[str, Any] = {
+    "color": theme.INK,
+    "linestyle": (0, (1.5, 1.5)),
+    "linewidth": 1.5,
+    "path_effects": [withStroke(linewidth=3.2, foreground="white")],  # or a curve that obeys theory would hide it
+}
 
 
 def size(runs: Sequence[Run], reports: Sequence[Report]) -> tuple[float, float]:
@@ -37,6 +48,7 @@ def data(runs: Sequence[Run]) -> Iterator[rows.Row]:
     for name, run, profile in zip(rows.labels(runs), runs, gradients(runs), strict=True):
         yield from rows.of_profile(name, profile)
         yield from rows.of_profile(name, backward_ratio(run))
+        yield from rows.of_profile(name, predicted_backward_ratio(run))
         yield from rows.of_profile(name, backward_gain(run))
 
 
@@ -48,6 +60,9 @@ def draw(figure: theme.Page, runs: Sequence[Run], reports: Sequence[Report]) -> 
         return theme.say(theme.stack(figure, [1], top=top)[0], "no gradient by layer was recorded")
     floor = noise_floor(runs[0]) if len(runs) == 1 and profiles[0].signal == "backward_norm" else None
     legend: list[Artist] = [*curves.handles(chosen)]
+    theory = _theory(runs[0], profiles[0]) if len(runs) == 1 else None
+    if theory is not None:
+        legend.append(Line2D([], [], **THEORY, label="theory, before training"))
     if floor is not None and not floor.empty:
         legend.append(Patch(color=theme.CHANCE, label="what chance alone gives"))
     top = theme.head(figure, TITLE, _reading(runs, profiles, gains, chosen), legend, runs=rows.labels(runs))
@@ -58,13 +73,16 @@ def draw(figure: theme.Page, runs: Sequence[Run], reports: Sequence[Report]) -> 
     above, scale = axes[0], _scale(profiles, chosen) if len(runs) == 1 else {}
     findings = [f for report in reports for f in report.findings]
     limits = [f.threshold * scale[f.signal][0] for f in findings if marks.drawable(f, scale)]
-    shelf = scales.log_axis(above, (c for curve in chosen if (c := curve.of(profiles[curve.run]))), also=limits)
+    expected = theory[np.isfinite(theory)].tolist() if theory is not None else []
+    shelf = scales.log_axis(above, (c for curve in chosen if (c := curve.of(profiles[curve.run]))), also=[*limits, *expected])
     if floor is not None and not floor.empty and "hidden_backward_ratio" in scale:
         middle, x = scale["hidden_backward_ratio"][0], np.arange(1.0, len(floor.layers) + 1.0)
         limits_kept = above.get_ylim()
         above.fill_between(x, middle / floor.values[0], middle * floor.values[0], color=theme.CHANCE, lw=0, zorder=0.2)
         above.set_ylim(limits_kept)
     curves.draw(above, shelf, chosen, profiles)
+    if theory is not None:
+        above.plot(np.arange(1.0, len(theory) + 1.0), theory, **THEORY, zorder=4, gid="theory")
     above.set_ylabel(NORMS[profiles[0].signal])
     marks.thresholds(above, findings, scale, ends=_ends(profiles, chosen))
     if len(runs) == 1:
@@ -77,6 +95,20 @@ def draw(figure: theme.Page, runs: Sequence[Run], reports: Sequence[Report]) -> 
     above.set_xlim(axes[-1].get_xlim())
     marks.lane(above, found)
     return None
+
+
+def _theory(run: Run, profile: Profile) -> Floats | None:
+    """Theory's norms (L,), in the scale of the first step's gradient at the last layer; None where there is no such line.
+
+    NaN where theory has no word, or a number that no float holds.
+    """
+    predicted = predicted_backward_ratio(run)
+    first = profile.measured
+    if profile.signal != "backward_norm" or predicted.empty or not len(first.steps) or first.states[0, -1] != State.FINITE:
+        return None
+    with np.errstate(over="ignore", under="ignore"):
+        norms = predicted.values[0] * first.values[0, -1]
+    return np.where(np.isfinite(norms) & (norms > 0.0), norms, np.nan)
 
 
 def _gains(axes: Axes, gains: Sequence[Profile], chosen: Sequence[curves.Curve]) -> None:
