@@ -14,6 +14,7 @@ from gradscope import __version__
 from gradscope.cli.check import check
 from gradscope.cli.compare import compare
 from gradscope.cli.info import info
+from gradscope.cli.new import new
 from gradscope.cli.plot import plot
 from gradscope.cli.probe import probe
 from gradscope.cli.rules import rules
@@ -61,7 +62,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, plot, check, compare, probe, sweep, rules, schema, info, runs):
+for command in (run, plot, check, compare, probe, sweep, rules, schema, info, runs, new):
     app.command()(command)
 
 
