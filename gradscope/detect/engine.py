@@ -40,12 +40,13 @@ def check(run: Run, settings: Settings = Settings()) -> Report:
     for name in (*settings.select, *settings.ignore):
         if name not in known:
             raise UsageError(f"no rule is called {name!r}{did_you_mean(name, known)}", hint="gradscope rules lists them")
-    steps = run.step_count
-    if not steps:
-        return Report(run.name, 0)
-    case = judged(run)
-    said = [f for name, rule in rules.items() if settings.wants(name, rule.CODE) for f in case.found[name]]
-    return Report(run.name, steps, tuple(ranked(said)))
+    return reported(judged(run), settings) if run.step_count else Report(run.name, 0)
+
+
+def reported(case: Case, settings: Settings = Settings()) -> Report:
+    """The report on a case that was judged."""
+    said = [f for name, rule in ordered().items() if settings.wants(name, rule.CODE) for f in case.found[name]]
+    return Report(case.run.name, case.run.step_count, tuple(ranked(said)))
 
 
 def judged(run: Run) -> Case:

@@ -270,6 +270,18 @@ def dump(data: Any) -> str:
     return text
 
 
+def flow(data: Any) -> str:
+    """The same on one line, to stand within a text: ``{branch_scale: 1/sqrt(depth)}``, ``0.005``."""
+    if isinstance(data, float) and math.isfinite(data):
+        return short if float(short := f"{data:g}") == data else repr(data)
+    if isinstance(data, dict):
+        return "{" + ", ".join(f"{flow(k)}: {flow(v)}" for k, v in data.items()) + "}"
+    if isinstance(data, list | tuple):
+        return "[" + ", ".join(flow(v) for v in data) + "]"
+    text: str = yaml.dump([data], Dumper=_Dumper, default_flow_style=True, width=math.inf, allow_unicode=True)
+    return text.strip()[1:-1]
+
+
 class _Dumper(yaml.SafeDumper):
     """Quotes texts that YAML 1.2 would read as numbers, beside those that YAML 1.1 would."""
 

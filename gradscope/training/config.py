@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -188,8 +188,12 @@ class Config(Section):
 
 def load_config(path: Path | str, overrides: Sequence[str] = ()) -> Config:
     """The config of a file, with overrides as ``model.depth=50`` set. Raises ``ConfigError`` with all its problems."""
-    document = read(path).overridden(overrides)
-    document.data.setdefault("name", name_of(Path(path).stem))
+    return config_from(read(path).overridden(overrides))
+
+
+def config_from(document: Document) -> Config:
+    """The config of a document that holds a mapping; its name is the file's where it states none."""
+    document = replace(document, data={**document.data, "name": document.data.get("name", name_of(Path(document.file).stem))})
     config = validated(Config, document)
     config._origin = Origin(document)
     return config

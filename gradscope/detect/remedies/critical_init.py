@@ -24,7 +24,7 @@ ANSWERS = ("vanishing-gradients", "exploding-gradients", "saturated-activations"
 COST = 2
 TORCH = """
 for m in model.modules():
-    if isinstance(m, nn.Linear):  # tanh: nn.init.xavier_normal_
+    if isinstance(m, nn.Linear):  # tanh: xavier_normal_
         nn.init.kaiming_normal_(m.weight)
 """
 

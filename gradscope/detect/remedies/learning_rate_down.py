@@ -23,8 +23,8 @@ TORCH = """
 optimizer = torch.optim.SGD(model.parameters(), lr=lr / 10)
 """
 
-TARGETS = (1e-2, 2e-3)
-"""Shares of the weights that a first step may move: runs of the zoo that learn begin between 1e-3 and 2e-2."""
+TARGETS = (1e-2, 5e-2, 2e-3)
+"""Shares of the weights that a first step may move: runs that learn begin between 1e-3 and 5e-2."""
 LEAST = 1.5
 """Factor below which a change of the learning rate is not worth a trial."""
 

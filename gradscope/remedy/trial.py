@@ -1,0 +1,219 @@
+"""One training of one config, judged by the rules and by what it learned; given up early where it goes wrong."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from gradscope.detect.case import PATIENCE, Case
+from gradscope.detect.engine import Settings, judged, reported
+from gradscope.record.finding import Finding, Report, Verdict
+from gradscope.record.manifest import Status
+from gradscope.record.run import Run
+from gradscope.scope import Stop
+from gradscope.signals.events import series
+from gradscope.training.build import Setup
+from gradscope.training.config import Config
+from gradscope.training.loop import Progress, Watcher, train
+
+SHORT = 0.25
+"""Share of the steps after which a training is looked at, and goes on only where it does well."""
+SIGMAS = 2.0
+"""Standard errors by which an accuracy must fall short of the one before to be worse."""
+
+
+@dataclass(frozen=True)
+class Chance:
+    """What is had without learning: the accuracy of the most frequent class, or of numbers the loss of their mean."""
+
+    accuracy: float | None
+    loss: float | None
+    rows: int
+
+    @classmethod
+    def of(cls, setup: Setup) -> Chance:
+        targets = setup.data.validation.y
+        if not setup.data.regression:
+            return cls(float(targets.bincount().max()) / len(targets), None, len(targets))
+        mean = setup.data.train.y.mean(0).expand(targets.shape)
+        with torch.no_grad():
+            return cls(None, float(setup.loss(mean, targets)), len(targets))
+
+
+@dataclass(eq=False)
+class Trial:
+    """A training and what came of it. ``stopped`` says why it was given up after a share of its steps, or is None."""
+
+    config: Config
+    run: Run
+    chance: Chance | None = None
+    stopped: str | None = None
+
+    @cached_property
+    def case(self) -> Case:
+        return judged(self.run)
+
+    @cached_property
+    def report(self) -> Report:
+        return reported(self.case, Settings(ignore=self.config.detect.ignore))
+
+    @property
+    def open(self) -> tuple[Finding, ...]:
+        """The findings that no other one explains: what is to be cured."""
+        codes = {f.code for f in self.report.findings}
+        return tuple(f for f in self.report.findings if f.cause_code not in codes)
+
+    @property
+    def achieved(self) -> bool:
+        return self.case.achieved
+
+    @property
+    def residual(self) -> float:
+        """The share of the output's error that is left, 1 where only the mean was learned; infinite where it broke."""
+        left = self.case.achievement.residual
+        return left if self.case.broken is None and math.isfinite(left) else math.inf
+
+    @property
+    def loss(self) -> float:
+        """The training loss at the end: the median of the last fifth of the steps, NaN where it broke."""
+        values = series(self.run, "loss").measured.values
+        return float(np.median(values[-max(1, len(values) // 5) :])) if len(values) else math.nan
+
+    @property
+    def accuracy(self) -> float | None:
+        """Of the last validation; None where there are numbers to predict."""
+        return _last(self.run, "validation_accuracy")
+
+    @property
+    def validation_loss(self) -> float | None:
+        return _last(self.run, "validation_loss")
+
+    def eases(self, sick: Trial) -> bool:
+        """Whether it is a cure but for how much it learned: healthy, and better than chance and than the other run."""
+        codes = {f.code for f in self.open} & {f.code for f in sick.open}
+        if self.stopped or self.report.verdict is not Verdict.HEALTHY or codes or self.chance is None:
+            return False
+        if self.accuracy is not None and self.chance.accuracy is not None:
+            floor = max(self.chance.accuracy, sick.accuracy or 0.0)
+            return self.accuracy > floor + SIGMAS * self._noise(floor)
+        known = [v for v in (self.chance.loss, sick.validation_loss) if v is not None and math.isfinite(v)]
+        return self.validation_loss is not None and bool(known) and self.validation_loss < min(known)
+
+    def shortcoming(self, sick: Trial) -> str | None:
+        """Why it is no cure, in words; None where it is one: healthy, free of what the other had, with more than half of the
+        output's variance explained, and on rows that were not trained on no worse than the other.
+        """
+        if self.stopped:
+            return self.stopped
+        if self.report.verdict is not Verdict.HEALTHY:
+            return said(self.report)
+        left = {f.code for f in self.open} & {f.code for f in sick.open}
+        if left:
+            return f"{', '.join(sorted(left))} is still found"
+        if not self.achieved:
+            return f"healthy, but {self.case.learned}"
+        return self._worse(sick)
+
+    def _worse(self, sick: Trial) -> str | None:
+        mine, other = self.accuracy, sick.accuracy
+        if mine is not None and other is not None:
+            if mine >= other - SIGMAS * self._noise(other):
+                return None
+            return f"healthy, but less accurate than before: {mine:.1%} after {other:.1%}"
+        now, before = self.validation_loss, sick.validation_loss
+        if now is None or before is None or not math.isfinite(before) or now <= before:
+            return None
+        return f"healthy, but a higher validation loss than before: {now:.3g} after {before:.3g}"
+
+    def _noise(self, accuracy: float) -> float:
+        """The standard error of the difference of two such accuracies over the validation rows."""
+        rows = max(self.chance.rows if self.chance else 1, 1)
+        return math.sqrt(2.0 * max(accuracy * (1.0 - accuracy), 1e-4) / rows)
+
+
+def attempt(
+    config: Config,
+    out: Path | None = None,
+    *,
+    sick: Trial | None = None,
+    on_setup: Callable[[Setup], None] | None = None,
+    progress: Watcher | None = None,
+) -> Trial:
+    """Train a config; with ``sick``, the trial that it is to cure, give it up where a share of its steps shows no cure.
+
+    The short training is the beginning of the full one, so that nothing is trained twice.
+
+    Raises:
+        GradscopeError: the network cannot be built, or the training not be carried out.
+        KeyboardInterrupt: after a Ctrl-C.
+    """
+    seen = _Setups(on_setup)
+    look = _Look(config, sick, progress)
+    run = train(config, out, on_setup=seen, progress=look)
+    if run.status is Status.INTERRUPTED:
+        raise KeyboardInterrupt
+    return Trial(config, run, seen.chance, look.why)
+
+
+@dataclass
+class _Setups:
+    then: Callable[[Setup], None] | None
+    chance: Chance | None = None
+
+    def __call__(self, setup: Setup) -> None:
+        self.chance = Chance.of(setup)
+        if self.then is not None:
+            self.then(setup)
+
+
+@dataclass
+class _Look:
+    """Judges a training once, on the way."""
+
+    config: Config
+    sick: Trial | None
+    then: Watcher | None
+    why: str | None = None
+    at: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        steps = self.config.training.steps
+        self.at = max(math.ceil(SHORT * steps), min(int(PATIENCE.value) + 8, steps)) - 1
+
+    def __call__(self, progress: Progress) -> None:
+        if self.then is not None:
+            self.then(progress)
+        if self.sick is None or progress.step != self.at or progress.step + 1 == progress.steps:
+            return
+        so_far = Trial(self.config, progress.scope.run)
+        if so_far.report.verdict is not Verdict.HEALTHY:
+            self.why = f"{said(so_far.report)} after {progress.step + 1:,} steps"
+        elif so_far.case.stalled and not _fell(so_far.run):
+            self.why = f"after {progress.step + 1:,} steps the loss has not fallen"
+        if self.why:
+            raise Stop(self.why)
+
+
+def said(report: Report) -> str:
+    """``pathological: GS101 vanishing-gradients``."""
+    codes = dict.fromkeys(f"{f.code} {f.rule}" for f in report.findings if f.severity is report.worst)
+    return f"{report.verdict.value}: {', '.join(codes)}"
+
+
+def _fell(run: Run) -> bool:
+    """Whether the loss is lower than it was, by more than its own noise."""
+    loss = series(run, "loss").measured.values
+    part = max(3, len(loss) // 5)
+    noise = float(np.std(loss[-part:])) / math.sqrt(part)
+    return bool(np.mean(loss[-part:]) < np.mean(loss[:part]) - 2.0 * noise)
+
+
+def _last(run: Run, column: str) -> float | None:
+    values = series(run, column).measured.values
+    return float(values[-1]) if len(values) else None
