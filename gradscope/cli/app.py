@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from gradscope import __version__
 from gradscope.cli.check import check
 from gradscope.cli.compare import compare
+from gradscope.cli.fix import fix
 from gradscope.cli.info import info
 from gradscope.cli.new import new
 from gradscope.cli.plot import plot
@@ -62,7 +63,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, plot, check, compare, probe, sweep, rules, schema, info, runs, new):
+for command in (run, plot, check, compare, probe, fix, sweep, rules, schema, info, runs, new):
     app.command()(command)
 
 

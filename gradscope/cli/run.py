@@ -103,7 +103,7 @@ def _starting(config: Path, chosen: list[str], out: Path | None, runs_dir: Path)
 
     from gradscope.training.loop import train
 
-    folder = out or runs_dir / _folder_name(loaded.name)
+    folder = out or runs_dir / folder_name(loaded.name)
     return loaded, folder, partial(train, loaded, folder, foretell=foretold)
 
 
@@ -150,7 +150,7 @@ def described(setup: Setup) -> str:
     return "\n".join(told)
 
 
-def _folder_name(name: str) -> str:
+def folder_name(name: str) -> str:
     """``<name>-<time>-<hex>``: sorted by time within a name, and never twice the same."""
     now = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d-%H%M%S")
     return f"{name}-{now}-{secrets.token_hex(3)}"

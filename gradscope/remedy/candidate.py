@@ -125,7 +125,8 @@ def given_as(document: Document, overrides: Sequence[str], target: Path) -> Cand
     for override in overrides:
         where = tuple(override.partition("=")[0].strip().split("."))
         edits = {w: e for w, e in edits.items() if w[: len(where)] != where}
-        edits[where] = Edit(where, _at(full.data, where), _was(document, before, where), "set on the command line")
+        if where not in document.places or _at(document.data, where) != _at(full.data, where):
+            edits[where] = Edit(where, _at(full.data, where), _was(document, before, where), "set on the command line")
     return Candidate(document, target, tuple(edits.values()))
 
 

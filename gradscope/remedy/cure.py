@@ -58,6 +58,11 @@ class Fix:
         return best or max((t for t in self.tried if t.eases), key=_learned, default=None)
 
     @property
+    def pathological(self) -> bool:
+        """Whether there was more to cure than what is told as information."""
+        return self.sick.report.verdict is not Verdict.HEALTHY
+
+    @property
     def healthy(self) -> bool:
         """Whether there was nothing to cure."""
         return not self.sick.open

@@ -18,8 +18,9 @@ from gradscope.record.manifest import Status
 from gradscope.record.run import Run
 from gradscope.scope import Stop
 from gradscope.signals.events import series
-from gradscope.training.build import Setup
+from gradscope.training.build import Setup, build
 from gradscope.training.config import Config
+from gradscope.training.device import own_random_state, resolve
 from gradscope.training.loop import Progress, Watcher, train
 
 SHORT = 0.25
@@ -44,6 +45,12 @@ class Chance:
         mean = setup.data.train.y.mean(0).expand(targets.shape)
         with torch.no_grad():
             return cls(None, float(setup.loss(mean, targets)), len(targets))
+
+
+def chance_of(config: Config) -> Chance:
+    """Of a config that is not trained here."""
+    with own_random_state(resolve(config.device)):
+        return Chance.of(build(config))
 
 
 @dataclass(eq=False)
@@ -201,9 +208,9 @@ class _Look:
 
 
 def said(report: Report) -> str:
-    """``pathological: GS101 vanishing-gradients``."""
+    """``pathological: GS101 vanishing-gradients``; ``healthy`` alone where nothing was found."""
     codes = dict.fromkeys(f"{f.code} {f.rule}" for f in report.findings if f.severity is report.worst)
-    return f"{report.verdict.value}: {', '.join(codes)}"
+    return f"{report.verdict.value}: {', '.join(codes)}" if codes else report.verdict.value
 
 
 def _fell(run: Run) -> bool:

@@ -32,15 +32,22 @@ def propose(case: Case) -> Iterator[Proposal]:
     now = setting(case, "model.activation")
     if now is None:
         return
-    for name in ("leaky_relu", "gelu") if now in _DYING else ("relu", "tanh"):
-        if name == now:
-            continue
+    for name in _others(case, str(now)):
         changes: dict[str, Value] = {"model.activation": name}
         told = "its slope is 1 where it lets through"
         if has_plain_layers(case):
             changes |= to_critical(case, name)
             told = f"at its critical gain of {critical_gain(name):.4g} a layer passes back what it gets"
         yield Proposal("activation", changes, f"{name}: {told}")
+
+
+def _others(case: Case, now: str) -> tuple[str, ...]:
+    """What may take the place of an activation; a rectifier passes the gradient as it is, unless its units died."""
+    if now not in _DYING:
+        return ("relu", "tanh")
+    if case.found.get("dead-units"):
+        return tuple(name for name in ("leaky_relu", "gelu") if name != now)
+    return () if now == "relu" else ("relu",)
 
 
 def suits(case: Case) -> bool:

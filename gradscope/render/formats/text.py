@@ -30,7 +30,7 @@ def verdict(report: Report, run: Run | None = None, *, terminal: Terminal = PLAI
     """The same for a rich console."""
     parts: list[RenderableType] = [_headline(report, run)]
     if run is not None:
-        parts += _profile(depth_profile(run), terminal)
+        parts += profile_strips(depth_profile(run), terminal)
     for finding in report.findings:
         parts += ["", _finding(finding, run, min(terminal.width, WIDEST))]
     parts += [Padding(Text(f"note: {plain(note)}", style="dim"), (1, 0, 0, 0)) for note in (run.manifest.notes if run else ())]
@@ -54,7 +54,7 @@ def _headline(report: Report, run: Run | None) -> Text:
     )
 
 
-def _profile(profile: Profile, terminal: Terminal) -> list[RenderableType]:
+def profile_strips(profile: Profile, terminal: Terminal) -> list[RenderableType]:
     """The last recorded gradient by layer, and the last that was finite throughout where that is another."""
     shown = profile.measured
     if shown.empty or len(shown.layers) < 2:
