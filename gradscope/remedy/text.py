@@ -55,8 +55,7 @@ def learned(trial: Trial) -> str:
         )
     elif trial.validation_loss is not None:
         words.append(
-            f"validation loss {number(trial.validation_loss)}"
-            + (f" (the mean alone {number(chance.loss)})" if chance and chance.loss else "")
+            f"validation loss {number(trial.validation_loss)}" + (f" (the mean alone {number(chance.loss)})" if chance else "")
         )
     return ", ".join(words)
 

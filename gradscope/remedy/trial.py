@@ -25,26 +25,33 @@ from gradscope.training.loop import Progress, Watcher, train
 
 SHORT = 0.25
 """Share of the steps after which a training is looked at, and goes on only where it does well."""
+PART = 0.25
+"""Share of the way from chance to perfect that a training has gone that is no cure, and yet better than nothing."""
 SIGMAS = 2.0
 """Standard errors by which an accuracy must fall short of the one before to be worse."""
 
 
 @dataclass(frozen=True)
 class Chance:
-    """What is had without learning: the accuracy of the most frequent class, or of numbers the loss of their mean."""
+    """What is had without learning: the accuracy of the most frequent class, and the loss of the best constant outputs, the
+    training rows' class frequencies or the mean of their numbers.
+    """
 
     accuracy: float | None
-    loss: float | None
+    loss: float
     rows: int
 
     @classmethod
     def of(cls, setup: Setup) -> Chance:
-        targets = setup.data.validation.y
-        if not setup.data.regression:
-            return cls(float(targets.bincount().max()) / len(targets), None, len(targets))
-        mean = setup.data.train.y.mean(0).expand(targets.shape)
+        known, targets = setup.data.train.y, setup.data.validation.y
+        if setup.data.regression:
+            accuracy, outputs = None, known.mean(0)
+        else:
+            share = known.bincount(minlength=setup.data.outputs).double().clamp(min=0.5) / len(known)
+            accuracy = float(targets.bincount().max()) / len(targets)
+            outputs = {"cross_entropy": share.log(), "bce": share.logit()}.get(setup.config.loss, share).float()
         with torch.no_grad():
-            return cls(None, float(setup.loss(mean, targets)), len(targets))
+            return cls(accuracy, float(setup.loss(outputs.expand(len(targets), -1), targets)), len(targets))
 
 
 def chance_of(config: Config) -> Chance:
@@ -102,15 +109,16 @@ class Trial:
         return _last(self.run, "validation_loss")
 
     def eases(self, sick: Trial) -> bool:
-        """Whether it is a cure but for how much it learned: healthy, and better than chance and than the other run."""
+        """Whether it is a cure but for how much it learned: healthy, and well above chance and the other run."""
         codes = {f.code for f in self.open} & {f.code for f in sick.open}
         if self.stopped or self.report.verdict is not Verdict.HEALTHY or codes or self.chance is None:
             return False
         if self.accuracy is not None and self.chance.accuracy is not None:
-            floor = max(self.chance.accuracy, sick.accuracy or 0.0)
-            return self.accuracy > floor + SIGMAS * self._noise(floor)
+            before = sick.accuracy or 0.0
+            least = self.chance.accuracy + PART * (1.0 - self.chance.accuracy)
+            return self.accuracy > max(least, before + SIGMAS * self._noise(before))
         known = [v for v in (self.chance.loss, sick.validation_loss) if v is not None and math.isfinite(v)]
-        return self.validation_loss is not None and bool(known) and self.validation_loss < min(known)
+        return self.validation_loss is not None and self.validation_loss < (1.0 - PART) * min(known)
 
     def shortcoming(self, sick: Trial) -> str | None:
         """Why it is no cure, in words; None where it is one: healthy, free of what the other had, with more than half of the
@@ -128,6 +136,10 @@ class Trial:
         return self._worse(sick)
 
     def _worse(self, sick: Trial) -> str | None:
+        if self.chance is not None and self.validation_loss is not None and not self.validation_loss < self.chance.loss:
+            return (
+                f"healthy, but a validation loss of {self.validation_loss:.3g} is no better than chance, {self.chance.loss:.3g}"
+            )
         mine, other = self.accuracy, sick.accuracy
         if mine is not None and other is not None:
             if mine >= other - SIGMAS * self._noise(other):

@@ -17,7 +17,7 @@ from gradscope.detect.case import Case
 from gradscope.detect.remedy import Proposal, rounded, setting
 from gradscope.signals.events import series
 
-ANSWERS = ("learning-rate-too-high", "loss-instability", "non-finite", "dead-units", "saturated-activations", "loss-spike")
+ANSWERS = ("learning-rate-too-high", "loss-instability", "non-finite", "dead-units", "loss-spike")
 COST = 1
 TORCH = """
 optimizer = torch.optim.SGD(model.parameters(), lr=lr / 10)
