@@ -44,7 +44,7 @@ def propose(case: Case) -> Iterator[Proposal]:
 def _others(case: Case, now: str) -> tuple[str, ...]:
     """What may take the place of an activation; a rectifier passes the gradient as it is, unless its units died."""
     if now not in _DYING:
-        return ("relu", "tanh")
+        return tuple(name for name in ("relu", "tanh") if name != now)
     if case.found.get("dead-units"):
         return tuple(name for name in ("leaky_relu", "gelu") if name != now)
     return () if now == "relu" else ("relu",)
