@@ -30,7 +30,7 @@ from gradscope.signals.reduce import condense, joined
 
 PERIOD = 0.25
 """Seconds between two redraws, at least."""
-SHARE = 0.01
+SHARE = 0.005
 """Share of the time that drawing may take: where a redraw is dear they come less often."""
 LINES, PAUSE = 10, 1.0
 """Where nothing can be redrawn: lines over a whole training, and seconds between two of them, at least."""
