@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from operator import is_
 from typing import Any
 
 import torch
 from torch import nn
+from torch.autograd.graph import get_gradient_edge
 
 from gradscope.capture.guard import Guard
 
@@ -20,6 +22,9 @@ class Anchor:
 
     ``over`` is told whether it was one inside another (a reentrant checkpoint): then more gradients may come after it. One
     parameter serves as the anchor once all backwards so far have reached it; until then, and where none is, all are asked.
+
+    It tells by a post-accumulate hook. That leaves a call into Python at each backward when it is gone, so the many that are
+    asked for a few steps tell by their accumulator's node instead, which dies with its hook; shards have no other way.
     """
 
     def __init__(self, over: Callable[[bool], None], guard: Guard) -> None:
@@ -27,7 +32,8 @@ class Anchor:
         self._arrived = guard(self._gradient_arrived)
         self._ended = guard(self._end)
         self._handles: list[Any] = []
-        self._asked: list[nn.Parameter] = []
+        self._asked: list[Any] = []
+        """The parameter that tells, or the accumulators that do; while they are held they stay what they are."""
         self._queued_in = -1
         self._ask_all()
 
@@ -46,12 +52,18 @@ class Anchor:
         elif self.chosen is None and self._steps_left == 0:
             self.chosen = next((p for p in parameters if p in (self._common or ())), None)
         self._steps_left -= 1
-        asked = [p for p in (parameters if self.chosen is None else [self.chosen]) if p.requires_grad]
+        asked: list[Any] = [p for p in (parameters if self.chosen is None else [self.chosen]) if p.requires_grad]
+        told = None if self.chosen is not None or any(hasattr(p, "to_local") for p in asked) else asked
+        if told is not None:
+            asked = [get_gradient_edge(p).node for p in told]
         if len(asked) == len(self._asked) and all(map(is_, asked, self._asked)):
             return  # they are asked since the step before
         self.lift()
         self._asked = asked
-        self._handles = [p.register_post_accumulate_grad_hook(self._arrived) for p in asked]  # type: ignore[no-untyped-call]
+        if told is None:
+            self._handles = [p.register_post_accumulate_grad_hook(self._arrived) for p in asked]
+        else:
+            self._handles = [n.register_hook(partial(self._told, p)) for n, p in zip(asked, told, strict=True)]
 
     def lift(self) -> None:
         for handle in self._handles:
@@ -61,6 +73,9 @@ class Anchor:
     def distrust(self) -> None:
         """No parameter can tell alone: all are asked from now on."""
         self.chosen, self._steps_left = None, -1
+
+    def _told(self, parameter: nn.Parameter, _produced: object, _arrived: object) -> None:
+        self._arrived(parameter)
 
     def _gradient_arrived(self, parameter: nn.Parameter) -> None:
         if self.chosen is None:

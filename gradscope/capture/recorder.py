@@ -90,6 +90,8 @@ class Recorder:
         self._registered = False
         self._registrations: list[Any] = []
         self._plan: Plan = NOTHING
+        self._catalogue: tuple[object, Catalogue] | None = None
+        """The last catalogue, and what it was made of."""
 
     # ---- life
 
@@ -167,13 +169,19 @@ class Recorder:
             self.layers.memory.learnt.update((name, call) for name, call in state["learnt"])
 
     def catalogue(self) -> Catalogue:
-        layers = sorted(self.layers.infos.values(), key=lambda i: i.order) if self.layers else []
-        order = {info.name: i for i, info in enumerate(layers)}
-        infos = [
-            ParameterInfo(name, name.rpartition(".")[0], tuple(p.shape), p.requires_grad)
-            for name, p in zip(self.parameters.names, self.parameters.items, strict=True)
-        ]
-        return Catalogue(tuple(layers), tuple(sorted(infos, key=lambda p: order.get(p.layer, len(order)))))
+        """What there is, as far as it is known; the same object until that changes."""
+        infos = list(self.layers.infos.values()) if self.layers else []
+        seen = (infos, self.parameters, [p.requires_grad for p in self.parameters.items])
+        if self._catalogue is None or seen != self._catalogue[0]:
+            layers = sorted(infos, key=lambda i: i.order)
+            order = {info.name: i for i, info in enumerate(layers)}
+            parameters = [
+                ParameterInfo(name, name.rpartition(".")[0], tuple(p.shape), p.requires_grad)
+                for name, p in zip(self.parameters.names, self.parameters.items, strict=True)
+            ]
+            parameters.sort(key=lambda p: order.get(p.layer, len(order)))
+            self._catalogue = seen, Catalogue(tuple(layers), tuple(parameters))
+        return self._catalogue[1]
 
     # ---- one step
 
