@@ -16,7 +16,7 @@ Complete = Callable[[Mapping[str, Floats]], tuple[dict[str, Floats], dict[str, B
 """Turns a step's values, arrived on the host, into columns (E,) and where they are valid."""
 
 
-@dataclass
+@dataclass(slots=True)
 class Pending:
     """One step's rows of one table: host values as numbers or (E,) arrays, device values as tensors of E entries.
 
@@ -46,6 +46,11 @@ class Buffer:
     def drain(self) -> list[Block]:
         """Waits for the device once."""
         rows, self._rows, self.size = self._rows, [], 0
+        plain: dict[tuple[str, tuple[str, ...]], list[Pending]] = {}
+        for row in rows:  # most steps have nothing but numbers of the host
+            if not row.device and row.entities is NO_ENTITY:
+                plain.setdefault((row.table, tuple(row.host)), []).append(row)
+        rows = [row for row in rows if row.device or row.entities is not NO_ENTITY]
         arrived = iter(_to_host([t for row in rows for t in row.device.values()]))
         groups: dict[tuple[object, ...], list[_Arrived]] = {}
         for row in rows:
@@ -55,7 +60,12 @@ class Buffer:
             layout = (row.table, row.entities, tuple(columns))
             both = {name: ok & row.valid[name] if name in row.valid else ok for name, ok in valid.items()}
             groups.setdefault(layout, []).append((row.step, columns, {**row.valid, **both}))
-        return [_block(layout, group) for layout, group in groups.items()]
+        return [_numbers(*layout, some) for layout, some in plain.items()] + [_block(*found) for found in groups.items()]
+
+
+def _numbers(table: str, names: tuple[str, ...], rows: list[Pending]) -> Block:
+    steps = np.array([row.step for row in rows], np.int64)
+    return Block(table, steps, NO_ENTITY, {n: np.array([row.host[n] for row in rows], np.float64)[:, None] for n in names}, {})
 
 
 def _to_host(tensors: list[Tensor]) -> list[Floats]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ GRADIENTS, PARAMETERS, LAYERS, TIMESTEPS = KINDS
 Plan = frozenset[str]
 """The kinds that one step reads."""
 EVERYTHING: Plan = frozenset((PARAMETERS, LAYERS, TIMESTEPS))
+NORMS: Plan = frozenset((GRADIENTS,))
 NOTHING: Plan = frozenset()
 
 
@@ -61,52 +63,63 @@ class Adaptive:
     """Everything at steps 0, 1, 2, 4 ... 128; otherwise as often as ``overhead`` (a share of the step time) allows.
 
     Reading has an allowance of ``ALLOWANCE`` seconds in all that the budget does not count, so that short runs are seen
-    well; it is spent at steps that thin out (16 per doubling), and then the budget rules: half of it reads everything, half the
-    norms of the gradients alone. What reading costs is measured while it runs.
+    well; it is spent at steps that thin out (16 per doubling), and then the budget rules. What every step costs comes first;
+    half of the rest reads everything, half the norms of the gradients alone. A sample that is due always, after step
+    ``EARLY``, and that its own half cannot pay, is paid by both. What reading costs is measured while it runs.
     """
 
     overhead: float = 0.02
     total: float = 0.0
     """Seconds that the steps took without what was recorded, pauses between them left out."""
-    spent: dict[str, float] = field(default_factory=lambda: {"full": 0.0, GRADIENTS: 0.0})
+    spent: dict[str, float] = field(default_factory=lambda: {"full": 0.0, GRADIENTS: 0.0, "idle": 0.0})
     counted: dict[str, int] = field(default_factory=lambda: {"full": 0, GRADIENTS: 0})
     steps: int = 0
     _cost: dict[str, float] = field(default_factory=lambda: {"full": 0.0, GRADIENTS: 0.0})
+    _lent: float = 0.0
+    """What the half of the gradients has paid of full samples."""
     _next: int = 0
     _recent: deque[float] = field(default_factory=lambda: deque(maxlen=32))
+    _sorted: list[float] = field(default_factory=list)
 
     ALLOWANCE = 0.5
     ALWAYS = frozenset([0] + [2**i for i in range(8)])
+    EARLY = 32
     PER_DOUBLING = 16
 
     def plan(self, step: int) -> Plan:
-        if step in self.ALWAYS or (step >= self._next and self._affordable("full")):
+        if step in self.ALWAYS:
             return EVERYTHING
-        return frozenset((GRADIENTS,)) if self._affordable(GRADIENTS) else NOTHING
-
-    def _affordable(self, kind: str) -> bool:
-        allowance = self.ALLOWANCE if kind == "full" else 0.0
-        return self.spent[kind] + self._cost[kind] <= allowance + 0.5 * self.overhead * self.total
+        half = 0.5 * (self.overhead * self.total - self.spent["idle"])
+        if step >= self._next and self.spent["full"] + self._cost["full"] <= self.ALLOWANCE + half:
+            return EVERYTHING
+        return NORMS if self.spent[GRADIENTS] + self._lent + self._cost[GRADIENTS] <= half else NOTHING
 
     def account(self, plan: Plan, spent: float, elapsed: float) -> None:
-        self._recent.append(max(elapsed - spent, 0.0))
+        recent, ordered = self._recent, self._sorted
+        if len(recent) == recent.maxlen:
+            ordered.pop(bisect_left(ordered, recent[0]))
+        bare = max(elapsed - spent, 0.0)
+        recent.append(bare)
+        insort(ordered, bare)
         # the lower quartile of the last steps: a pause for validation, a checkpoint or a slow loader is no step time
-        self.total += sorted(self._recent)[len(self._recent) // 4]
+        self.total += ordered[len(ordered) // 4]
         self.steps += 1
         if not plan:
+            self.spent["idle"] += spent
             return
-        kind = GRADIENTS if plan == {GRADIENTS} else "full"
+        kind = GRADIENTS if plan == NORMS else "full"
         self.spent[kind] += spent
         self.counted[kind] += 1
         self._cost[kind] = spent if self.counted[kind] == 1 else 0.7 * self._cost[kind] + 0.3 * spent
         if kind == "full":
-            within = self.spent[kind] <= self.ALLOWANCE
-            self._next = self.steps + (max(0, self.steps // self.PER_DOUBLING - 1) if within else 0)
+            left = self.ALLOWANCE - self.spent[kind]
+            self._next = self.steps + (max(0, self.steps // self.PER_DOUBLING - 1) if left >= 0 else 0)
+            if self.steps > self.EARLY + 1 and left + 0.5 * (self.overhead * self.total - self.spent["idle"]) < 0:
+                self._lent += spent
 
     def gap(self, kind: str) -> int:
         """Steps between two samples of a kind that keep its half of the budget, by what both have cost so far."""
-        mean = self.total / max(self.steps, 1)
-        allowed = 0.5 * self.overhead * mean
+        allowed = 0.5 * (self.overhead * self.total - self.spent["idle"]) / max(self.steps, 1)
         return max(1, min(10**6, math.ceil(self._cost[kind] / allowed))) if allowed > 0 else 10**6
 
     def describe(self) -> str:
@@ -140,7 +153,7 @@ class Shared:
         self._step = step
         if step in Adaptive.ALWAYS or step == self._next:
             return EVERYTHING
-        return frozenset((GRADIENTS,)) if self._stride and step % self._stride == 0 else NOTHING
+        return NORMS if self._stride and step % self._stride == 0 else NOTHING
 
     def account(self, plan: Plan, spent: float, elapsed: float) -> None:
         self.own.account(plan, spent, elapsed)

@@ -93,6 +93,10 @@ class Moments:
         else:
             self._anchor.lift()
 
+    def arm_nothing(self) -> None:
+        """Before a step that reads nothing, after another: no hook is there."""
+        self._clear()
+
     def disarm(self) -> None:
         self._anchor.lift()
 

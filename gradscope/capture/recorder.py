@@ -90,6 +90,7 @@ class Recorder:
         self._registered = False
         self._registrations: list[Any] = []
         self._plan: Plan = NOTHING
+        self._armed = False
         self._catalogue: tuple[object, Catalogue] | None = None
         """The last catalogue, and what it was made of."""
 
@@ -186,8 +187,12 @@ class Recorder:
     # ---- one step
 
     def _arm(self) -> None:
-        plan = self.cadence.plan(self.step_index)
+        plan, before = self.cadence.plan(self.step_index), self._plan
         self._plan = plan
+        if not plan and not before and self._armed:
+            self.moments.arm_nothing()
+            return
+        self._armed = True
         self.moments.arm(
             self.parameters,
             reads=bool(plan & {GRADIENTS, PARAMETERS}),
@@ -219,7 +224,9 @@ class Recorder:
         host: dict[str, float | None] = {"lr": moments.lr if moments.lr is not None else self._current_lr()}
         device: dict[str, Tensor] = {}
         for name, value in (("loss", loss), *metrics.items()):
-            if isinstance(value, Tensor):
+            if type(value) is Tensor and value.is_cpu:
+                host[name] = value.item()  # there is no device to wait for
+            elif isinstance(value, Tensor):
                 device[name] = value.detach().clone()  # a compiled step may write its outputs in place
             else:
                 host[name] = value
