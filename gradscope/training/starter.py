@@ -33,7 +33,7 @@ def shipped() -> dict[str, Path]:
 def likes() -> dict[str, str]:
     """Everything that a config can be made like, with what it is in a few words."""
     configs = {name: _first_comment(path) for name, path in shipped().items()}
-    kinds = {kind: _summary(ARCHITECTURES[kind].Options) for kind in ARCHITECTURES}
+    kinds = {kind: _summary(ARCHITECTURES[kind].Options) for kind in ARCHITECTURES if _of_kind(kind) is not None}
     return configs | {kind: text for kind, text in kinds.items() if kind not in configs}
 
 
@@ -49,7 +49,10 @@ def starter(like: str) -> tuple[str, str]:
         name = like if like in configs else begin[0]
         return Path(name).name, _written(load_config(configs[name]), name, _comments(configs[name]))
     if like in ARCHITECTURES:
-        return like, _written(_of_kind(like), like, [])
+        config = _of_kind(like)
+        if config is None:
+            raise UsageError(f"a network of kind {like!r} has no defaults to start from", hint="docs/config.md lists its keys")
+        return like, _written(config, like, [])
     if begin:
         raise UsageError(f"several configs begin with {like!r}: {', '.join(begin)}", hint="name one of them")
     known = likes()
@@ -65,8 +68,11 @@ def _is_config(path: Path) -> bool:
     return {"model", "data"} <= keys
 
 
-def _of_kind(kind: str) -> Config:
-    """The defaults of a kind of network on the first data that it can read: digits, in whichever layout."""
+def _of_kind(kind: str) -> Config | None:
+    """The defaults of a kind of network on the first data that it can read: digits, in whichever layout.
+
+    None for a kind that is nothing without keys that have no default, such as somebody's own factory.
+    """
     layouts = DATASETS["digits"].Options().layouts
     for data in [
         {"name": "digits"},
@@ -77,7 +83,7 @@ def _of_kind(kind: str) -> Config:
             return Config.model_validate({"name": kind, "model": {"kind": kind}, "data": data})
         except ValidationError:
             continue
-    raise UsageError(f"no data set that comes with gradscope fits a {kind} as it is by default")
+    return None
 
 
 def _written(config: Config, like: str, about: list[str]) -> str:
