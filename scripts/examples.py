@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md")))
 
 _FENCE = re.compile(r"^```(?P<word>\w*)(?: (?P<name>\S+))?\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
-_PROGRESS = re.compile(r"^[\w.-]+: step [\d,]+ of [\d,]+, loss .*\n", re.MULTILINE)
+_PROGRESS = re.compile(r"^[\w.-]+: step [\d,]+(?: of [\d,]+, loss |: (?:error|warning|info) GS).*\n", re.MULTILINE)
 _NUMBER = re.compile(r"[-+]?\d[\d,.]*(?:e[-+]?\d+)?")
 _BARS = re.compile("[▁▂▃▄▅▆▇█]+")
 

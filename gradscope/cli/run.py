@@ -55,6 +55,12 @@ def run(
         Device | None,
         typer.Option("--device", metavar=f"[{'|'.join(Device)}]", help="Where to train, in place of the config's device."),
     ] = None,
+    stop_on: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--stop-on", metavar="RULE", help="End the run when this rule speaks, by name or code; as detect.stop_on."
+        ),
+    ] = None,
     fail_on: FailOnOption = FailOn.NEVER,
     format: Format = "text",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing while training.")] = False,
@@ -65,8 +71,11 @@ def run(
     The config may be changed for this run: model.depth=50 after the file, or --set model.depth=50.
     """
     chosen = [*(overrides or ()), *(set_ or ()), *([f"device={device.value}"] if device else ())]
+    chosen += [f"detect.stop_on=[{', '.join(stop_on)}]"] if stop_on else []
     if resume is not None and (config is not None or chosen or out is not None):
-        raise UsageError("--resume goes on with a run as it was", hint="leave out the config, overrides, --device and --out")
+        raise UsageError(
+            "--resume goes on with a run as it was", hint="leave out the config, overrides, --device, --stop-on and --out"
+        )
     if resume is None and config is None:
         raise UsageError("what to run is missing", hint="gradscope run CONFIG, or gradscope run --resume RUN")
     writer = FORMATS.load(format)
@@ -80,12 +89,15 @@ def run(
         recorded = training()
     else:
         with LiveView(loaded.name, loaded.training.steps, sys.stderr) as view:
-            recorded = training(on_setup=lambda setup: note(described(setup)), progress=shown_in(view))
+            recorded = training(on_setup=lambda setup: note(described(setup)), progress=shown_in(view), on_finding=view.found)
     report = judged(recorded)
     deliver(writer.write(report, recorded, terminal=Terminal.of(sys.stdout)), None)
     if not quiet:
         note(f"run folder: {folder}")
         next_command("plot", folder)
+    if recorded.status is Status.STOPPED:
+        by = (recorded.manifest.reason or "").partition(":")[0]
+        note(f"stopped after {report.steps:,} of {loaded.training.steps:,} steps by {by}")
     if recorded.status is Status.INTERRUPTED:
         warn(f"interrupted after {report.steps:,} of {loaded.training.steps:,} steps; gradscope run --resume {folder}")
         raise typer.Exit(INTERRUPTED)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from graphlib import TopologicalSorter
 
@@ -35,11 +35,7 @@ def check(run: Run, settings: Settings = Settings()) -> Report:
     Every rule is judged, since one may explain another; ``settings`` choose what is reported. Raises ``UsageError`` where
     they name a rule that does not exist.
     """
-    rules = ordered()
-    known = [*rules, *(rule.CODE for rule in rules.values())]
-    for name in (*settings.select, *settings.ignore):
-        if name not in known:
-            raise UsageError(f"no rule is called {name!r}{did_you_mean(name, known)}", hint="gradscope rules lists them")
+    require_rules((*settings.select, *settings.ignore))
     return reported(judged(run), settings) if run.step_count else Report(run.name, 0)
 
 
@@ -57,6 +53,17 @@ def judged(run: Run) -> Case:
     for name, findings in case.found.items():
         case.found[name] = tuple(f if f.remedies else replace(f, remedies=advice(case, f)) for f in findings)
     return case
+
+
+def require_rules(names: Iterable[str]) -> None:
+    """Raises ``UsageError`` for a name that is neither a rule's name nor its code."""
+    wanted = tuple(names)
+    if not wanted:
+        return
+    known = [*RULES, *(rule.CODE for rule in RULES.values())]
+    for name in wanted:
+        if name not in known:
+            raise UsageError(f"no rule is called {name!r}{did_you_mean(name, known)}", hint="gradscope rules lists them")
 
 
 def ordered() -> dict[str, Rule]:

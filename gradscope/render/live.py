@@ -66,6 +66,7 @@ class LiveView:
         self._asked = self._next = clock()
         self._shown: deque[tuple[float, int]] = deque(maxlen=RECENT)
         self._said = 0
+        self._taken = start
         self._live: Live | None = None
         self._history: Profile | None = None
         self._latest: Profile | None = None
@@ -94,6 +95,7 @@ class LiveView:
     def due(self, step: int) -> bool:
         """Whether it is time to show ``step``, the one just taken, counted from 0. The last step always is."""
         self._asked = self._clock()
+        self._taken = step + 1
         if step + 1 >= self.total:
             return True
         if self._live:
@@ -118,8 +120,9 @@ class LiveView:
         self._shown.append((self._asked, step + 1))
         self._next = now + max(PERIOD if self._live else PAUSE, (now - self._asked) / SHARE)
 
-    def found(self, step: int, finding: Finding) -> None:
-        """Show a finding that appeared at ``step``: in the view from the next redraw on, elsewhere as a line at once."""
+    def found(self, finding: Finding) -> None:
+        """Show a finding of the step being taken: in the view from the next redraw on, elsewhere as a line at once."""
+        step = min(self._taken, self.total - 1)
         self._findings.append((step, finding))
         if not self._live:
             self._say(f"{self.name}: step {step + 1:,}: {_said(finding)}")

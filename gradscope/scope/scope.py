@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import datetime
-import platform
-import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from gradscope.capture.cadence import Cadence, cadence
 from gradscope.capture.recorder import Recorder
-from gradscope.detect.engine import Settings, check
+from gradscope.detect.engine import Settings, check, require_rules
 from gradscope.errors import RecordingWarning, UsageError
 from gradscope.record.finding import Finding, Report
 from gradscope.record.grid import Block
@@ -26,13 +21,11 @@ from gradscope.record.manifest import Manifest, Status
 from gradscope.record.run import MemoryTable, Run
 from gradscope.record.schema import TABLES
 from gradscope.record.sink import Sink
+from gradscope.scope.environment import environment, now, version
+from gradscope.scope.judging import Judging, Stop
 
 METRICS = ("accuracy", "validation_loss", "validation_accuracy")
 """What ``Scope.step`` takes besides the loss: columns of the table ``steps``."""
-
-
-class Stop(Exception):  # noqa: N818  it is no error but the end of a loop, as StopIteration is
-    """Raised by ``Scope.step`` when a finding that ``stop_on`` names appears; leaving the ``with`` block swallows it."""
 
 
 def watch(
@@ -67,10 +60,12 @@ def watch(
     temporary folder when it grows. ``every`` is None (as often as ``overhead``, a share of the step time, allows), a number of
     steps, or a mapping of ``gradients``, ``parameters``, ``layers``, ``timesteps`` to one, where what is not named is not read.
     ``scaler`` is the ``torch.amp.GradScaler``, if there is one: without it the gradients under it would be read scaled.
-    ``on_finding`` is called with each finding when it first appears; ``stop_on`` names rules (or codes) that end the ``with``
-    block. ``config`` and ``theory``, a prediction of the gradient by layer, go into the manifest. ``last_step`` is the last
-    step's number where it is known; a fixed ``every`` reads it too. ``resume`` is an earlier scope's ``state_dict``: the record
-    in ``out`` goes on from there, and its rows of that step and later are cut first.
+    ``on_finding`` is called with each finding when it first appears; ``stop_on`` names rules (or codes) whose warnings and
+    errors end the ``with`` block. Both judge what is recorded so far by the rules of ``check``, at steps that grow by an
+    eighth, and within ``overhead`` unless both ``every`` and ``stop_on`` are given. ``config`` and ``theory``, a prediction of
+    the gradient by layer, go into the manifest. ``last_step`` is the last step's number where it is known; a fixed ``every``
+    reads it too. ``resume`` is an earlier scope's ``state_dict``: the record in ``out`` goes on from there, and its rows of
+    that step and later are cut first.
 
     Raises ``UsageError`` for arguments that cannot be, ``RunFolderError`` where ``out`` cannot be used.
     """
@@ -78,11 +73,12 @@ def watch(
     if not isinstance(model, nn.Module):
         raise UsageError(f"watch: model must be a torch.nn.Module (got {type(model).__name__})")
     stops = () if stop_on is None else (stop_on,) if isinstance(stop_on, str) else tuple(stop_on)
+    require_rules(stops)
     if resume is None:
         manifest = Manifest(
             name=name or (Path(out).name if out is not None else type(model).__name__),
-            created=_now(),
-            gradscope=_version(),
+            created=now(),
+            gradscope=version(),
             environment=environment(),
             config=dict(config) if config is not None else None,
             theory=dict(theory or {}),
@@ -102,6 +98,7 @@ def watch(
         scaler=scaler,
         on_finding=on_finding,
         stop_on=stops,
+        judging_share=None if stops and every is not None else overhead,  # a fixed cadence stops at the same step each time
     )
     if resume is not None:
         scope.recorder.load_state_dict(resume)
@@ -122,20 +119,19 @@ class Scope:
         scaler: Any = None,
         on_finding: Callable[[Finding], None] | None = None,
         stop_on: Sequence[str] = (),
+        judging_share: float | None = None,
     ) -> None:
         self.settings = Settings()
+        self._judging = Judging(self._judged, on_finding, stop_on, judging_share)
         self._sink = sink
         self._manifest = manifest
         self._cadence = cadence
         self._notes: dict[str, None] = dict.fromkeys(manifest.notes)
         self._recorder = Recorder(model, optimizers, cadence, self._emit, self._note, scaler)
         self._catalogue = self._recorder.catalogue()
-        self._on_finding = on_finding
-        self._stop_on = tuple(stop_on)
-        self._known: set[tuple[str, tuple[str, ...]]] = set()
-        self._judged_at = 0
         self._followed: list[Block] | None = None
         self._open = False
+        self._unjudged = False
         self._describe()
 
     def __enter__(self) -> Scope:
@@ -165,8 +161,8 @@ class Scope:
         if isinstance(loss, Tensor) and loss.numel() != 1:
             raise UsageError(f"scope.step needs a loss of one element (got shape {tuple(loss.shape)})")
         self._recorder.step(loss, metrics)
-        if self._on_finding is not None or self._stop_on:
-            self._judge()
+        if self._judging.wanted:
+            self._judging.after(self._recorder.step_index, self._recorder.processes)
 
     def check(self) -> Report:
         """The verdict on what was recorded so far."""
@@ -213,6 +209,15 @@ class Scope:
             return
         self._open = False
         self._recorder.stop()
+        try:
+            if error is None:
+                self._judging.finish(self._recorder.processes)
+        finally:
+            self._end(error)
+
+    # ---- inside
+
+    def _end(self, error: BaseException | None) -> None:
         status, reason = Status.FINISHED, None
         if isinstance(error, Stop):
             status, reason = Status.STOPPED, str(error)
@@ -220,11 +225,9 @@ class Scope:
             status, reason = Status.INTERRUPTED, "interrupted from the keyboard"
         elif error is not None:
             status, reason = Status.FAILED, f"{type(error).__name__}: {error}"
-        self._manifest = replace(self._manifest, status=status, reason=reason, finished=_now())
+        self._manifest = replace(self._manifest, status=status, reason=reason, finished=now())
         self._describe()
         self._sink.close()
-
-    # ---- inside
 
     def _emit(self, blocks: list[Block]) -> None:
         if self._recorder.catalogue() != self._catalogue:
@@ -254,36 +257,16 @@ class Scope:
             self._notes[text] = None
             warnings.warn(text, RecordingWarning, stacklevel=2)
 
-    def _judge(self) -> None:
-        """The same rules on the run so far, at steps that double until 64 and every 64 after."""
-        step = self._recorder.step_index
-        if step < self._judged_at:
-            return
-        self._judged_at = step + max(1, min(step, 64))
-        for finding in self.check().findings:
-            key = (finding.code, finding.layers)
-            if key in self._known:
-                continue
-            self._known.add(key)
-            if self._on_finding is not None:
-                self._on_finding(finding)
-            if finding.rule in self._stop_on or finding.code in self._stop_on:
-                raise Stop(f"{finding.code} {finding.rule}: {finding.message}")
-
-
-def environment() -> dict[str, str]:
-    """Where a run took place: versions and device."""
-    accelerator: Any = getattr(torch, "accelerator", None)
-    device = "cpu"
-    with suppress(RuntimeError):
-        if accelerator is not None and accelerator.is_available():
-            device = str(accelerator.current_accelerator())
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "platform": f"{sys.platform} {platform.machine()}",
-        "device": device,
-    }
+    def _judged(self) -> Report:
+        """The verdict so far; an error on the way to it ends the judging, never the training."""
+        if self._unjudged:
+            return Report(self._manifest.name, 0)
+        try:
+            return self.check()
+        except Exception as error:
+            self._unjudged = True
+            self._note(f"the run is judged no more while it goes on: {type(error).__name__}: {error}")
+            return Report(self._manifest.name, 0)
 
 
 def _sink(out: str | Path | None, manifest: Manifest) -> Sink:
@@ -297,13 +280,3 @@ def _reopened(out: str | Path, step: int) -> Sink:
     from gradscope.record.store import RunFolder
 
     return RunFolder.reopen(Path(out), from_step=step)
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-
-
-def _version() -> str:
-    import gradscope
-
-    return gradscope.__version__

@@ -107,16 +107,24 @@ class Detect(Section):
 
     ignore: Annotated[tuple[str, ...], Field(strict=False)] = ()
     """Rules that are not asked, by name or code."""
+    stop_on: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """Rules whose warnings and errors end the run early, by name or code: what is recorded so far is judged at steps that
+    grow by an eighth."""
 
     def contradictions(self) -> Iterable[tuple[str, str]]:
-        if not self.ignore:
+        if not (self.ignore or self.stop_on):
             return
         from gradscope.detect.engine import RULES
 
-        known = [*RULES, *(rule.CODE for rule in RULES.values())]
-        for i, rule in enumerate(self.ignore):
-            if rule not in known:
-                yield f"ignore.{i}", f"no rule is called {rule!r}{did_you_mean(rule, known)}"
+        codes = {name: rule.CODE for name, rule in RULES.items()}
+        known = [*codes, *codes.values()]
+        for key, rules in (("ignore", self.ignore), ("stop_on", self.stop_on)):
+            for i, rule in enumerate(rules):
+                if rule not in known:
+                    yield f"{key}.{i}", f"no rule is called {rule!r}{did_you_mean(rule, known)}"
+        for i, rule in enumerate(self.stop_on):
+            if {rule, codes.get(rule), *(name for name, code in codes.items() if code == rule)} & set(self.ignore):
+                yield f"stop_on.{i}", f"{rule!r} is among the rules that are not asked, detect.ignore"
 
 
 class Config(Section):

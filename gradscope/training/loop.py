@@ -1,4 +1,4 @@
-"""The training loop: takes the steps of a config under a ``Scope``, as anybody's loop would. It records, it does not judge."""
+"""The training loop: takes the steps of a config under a ``Scope``, as anybody's loop would. It records; the scope judges."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Any
 
 from torch import Tensor
 
+from gradscope.detect.engine import Settings
+from gradscope.record.finding import Finding
 from gradscope.record.run import Run
 from gradscope.scope import Scope, watch
 from gradscope.training.build import Setup, build
@@ -39,6 +41,8 @@ class Progress:
         return self.loss_tensor.item()
 
 
+Listener = Callable[[Finding], None]
+"""Called with each finding when it first appears, between two steps."""
 Watcher = Callable[[Progress], None]
 """Called after every step; what is shown, and how often, is for it to decide."""
 
@@ -50,12 +54,14 @@ def train(
     on_setup: Callable[[Setup], None] | None = None,
     foretell: Callable[[Setup], Mapping[str, float]] | None = None,
     progress: Watcher | None = None,
+    on_finding: Listener | None = None,
 ) -> Run:
     """Train as ``config`` says and give the record, in the folder ``out`` or in memory.
 
-    ``on_setup`` is called once with what will be trained, before the first step, ``progress`` after each. ``foretell`` may say
-    before the first step what theory expects of the gradient at each layer; that is kept with the record. After a Ctrl-C the
-    run ends between two steps with status ``interrupted`` and, in a folder, with a checkpoint to resume from.
+    ``on_setup`` is called once with what will be trained, before the first step, ``progress`` after each, ``on_finding`` with
+    each finding while it trains. A finding of ``detect.stop_on`` ends the run with status ``stopped`` and itself as the reason.
+    ``foretell`` may say before the first step what theory expects of the gradient at each layer; that is kept with the record.
+    After a Ctrl-C it ends between two steps with status ``interrupted`` and, in a folder, with a checkpoint to resume from.
 
     Raises:
         ConfigError: what the data or the initialisation shows to be wrong, such as a batch larger than the data.
@@ -69,7 +75,7 @@ def train(
             on_setup(setup)
         theory = foretell(setup) if foretell is not None else None
         trainer = Trainer(setup)
-        scope = observe(trainer, out, theory=theory)
+        scope = observe(trainer, out, theory=theory, on_finding=on_finding)
         if out is not None:
             (out / "config.yaml").write_text(config.source or config.to_yaml(), "utf-8")
             (out / "config.resolved.yaml").write_text(config.to_yaml(), "utf-8")
@@ -77,11 +83,16 @@ def train(
 
 
 def observe(
-    trainer: Trainer, out: Path | None, resume: Mapping[str, Any] | None = None, *, theory: Mapping[str, float] | None = None
+    trainer: Trainer,
+    out: Path | None,
+    resume: Mapping[str, Any] | None = None,
+    *,
+    theory: Mapping[str, float] | None = None,
+    on_finding: Listener | None = None,
 ) -> Scope:
-    """A scope on the trainer, as the config's section ``record`` wants it; ``resume`` is an earlier scope's state."""
+    """A scope on the trainer, as the sections ``record`` and ``detect`` want it; ``resume`` is an earlier scope's state."""
     config = trainer.setup.config
-    return watch(
+    scope = watch(
         trainer.forward,
         trainer.optimizer,
         out=out,
@@ -92,7 +103,11 @@ def observe(
         theory=theory,
         last_step=config.training.steps - 1,
         resume=resume,
+        on_finding=on_finding,
+        stop_on=config.detect.stop_on,
     )
+    scope.settings = Settings(ignore=config.detect.ignore)
+    return scope
 
 
 def take_steps(trainer: Trainer, scope: Scope, steps: range, out: Path | None, progress: Watcher | None) -> Run:

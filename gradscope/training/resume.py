@@ -15,11 +15,17 @@ from gradscope.training.build import Setup, build
 from gradscope.training.checkpoint import load_checkpoint
 from gradscope.training.config import Config
 from gradscope.training.device import failures_are_told, own_random_state, resolve
-from gradscope.training.loop import CHECKPOINTS, Watcher, observe, take_steps
+from gradscope.training.loop import CHECKPOINTS, Listener, Watcher, observe, take_steps
 from gradscope.training.trainer import Trainer
 
 
-def resume(path: Path, *, on_setup: Callable[[Setup], None] | None = None, progress: Watcher | None = None) -> Run:
+def resume(
+    path: Path,
+    *,
+    on_setup: Callable[[Setup], None] | None = None,
+    progress: Watcher | None = None,
+    on_finding: Listener | None = None,
+) -> Run:
     """Go on with the run in the folder ``path`` from its last checkpoint and give the whole record.
 
     Rows after the checkpoint are cut first. What follows is bit-identical to the uninterrupted run (``wall_seconds`` aside).
@@ -39,7 +45,7 @@ def resume(path: Path, *, on_setup: Callable[[Setup], None] | None = None, progr
         trainer = Trainer(setup)
         try:
             trainer.load_state_dict(state["trainer"])
-            scope = observe(trainer, path, state["scope"])
+            scope = observe(trainer, path, state["scope"], on_finding=on_finding)
         except (KeyError, ValueError, RuntimeError) as error:
             raise RunFolderError(f"{path / CHECKPOINTS}: the checkpoint does not fit this run's network: {error}") from error
         return take_steps(trainer, scope, range(step, config.training.steps), path, progress)

@@ -195,6 +195,18 @@ def test_info_states_versions_and_devices() -> None:
     assert {"gradscope", "python", "platform", "numpy", "pyarrow", "matplotlib", "pydantic"} <= set(facts)
 
 
+def test_a_run_that_a_finding_stopped_is_done_and_says_by_which(here: Path) -> None:
+    words = ("model.depth=16", "model.activation=sigmoid", "training.steps=40", "--stop-on", "exploding-gradients")
+    result = gradscope("run", "small.yaml", *words, "--stop-on", "GS101", "--out", "stopped")
+    assert result.exit_code == 0
+    manifest = json.loads((here / "stopped" / "manifest.json").read_text())
+    assert manifest["status"] == "stopped"
+    assert manifest["reason"].startswith("GS101 vanishing-gradients: ")
+    assert manifest["config"]["detect"]["stop_on"] == ["exploding-gradients", "GS101"]
+    assert " of 40 steps by GS101 vanishing-gradients" in result.stderr
+    assert "GS101" in result.stdout
+
+
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 def test_an_interrupted_run_ends_well_with_130(here: Path) -> None:
     words = [sys.executable, "-m", "gradscope", "run", "small.yaml", "training.steps=1000000", "--out", "long"]

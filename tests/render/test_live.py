@@ -160,7 +160,8 @@ def test_the_map_grows_with_the_training_from_left_to_right():
 def test_a_finding_is_shown_with_its_step_from_the_next_redraw_on():
     stream = io.StringIO()
     with LiveView("sick", 10, stream, terminal=Terminal(interactive=True, width=120)) as view:
-        view.found(3, vanishing())
+        view.due(2)
+        view.found(vanishing())
         view.update(4, 1.0)
     assert "step 4  error GS101 vanishing-gradients: The gradient at layers.0" in bare(stream.getvalue())
 
@@ -169,7 +170,8 @@ def test_of_many_findings_the_latest_are_shown_and_the_others_counted():
     stream = io.StringIO()
     with LiveView("sick", 10, stream, terminal=Terminal(interactive=True, width=80)) as view:
         for i in range(5):
-            view.found(i, vanishing(f"finding {i}"))
+            view.due(i)
+            view.found(vanishing(f"finding {i}"))
         view.update(6, 1.0)
     text = stream.getvalue()
     assert "2 before" in text
@@ -180,7 +182,8 @@ def test_of_many_findings_the_latest_are_shown_and_the_others_counted():
 def test_in_ci_a_finding_is_a_line_of_its_own_at_once():
     stream = io.StringIO()
     with LiveView("sick", 10, stream, terminal=Terminal()) as view:
-        view.found(3, vanishing())
+        view.due(2)
+        view.found(vanishing())
     assert stream.getvalue() == "sick: step 4: error GS101 vanishing-gradients: The gradient at layers.0 is next to nothing.\n"
 
 

@@ -44,7 +44,7 @@ schedule: {name: constant, warmup_steps: 0}
 training: {steps: 200, accumulate: 1, clip_norm: null, clip_value: null, precision: float32, compile: false,
            validate_every: 50, checkpoint_every: null}
 record: {every: auto}
-detect: {ignore: []}
+detect: {ignore: [], stop_on: []}
 """
 LEAST = "model: {kind: mlp}\ndata: {name: digits}\n"
 
@@ -150,6 +150,14 @@ def test_an_unknown_rule_is_not_ignored_in_silence(tmp_path: Path) -> None:
     assert problem.startswith(
         "--set:1:37: detect.ignore[1]: no rule is called 'vanishing-gradient'; did you mean 'vanishing-grad"
     )
+
+
+def test_a_rule_to_stop_on_exists_and_is_asked(tmp_path: Path) -> None:
+    assert load(tmp_path, LEAST, "detect.stop_on=[non-finite, GS101]").detect.stop_on == ("non-finite", "GS101")
+    (problem,) = problems(tmp_path, LEAST, "detect.stop_on=[nonfinite]")
+    assert "detect.stop_on[0]: no rule is called 'nonfinite'; did you mean 'non-finite'?" in problem
+    (problem,) = problems(tmp_path, LEAST, "detect.stop_on=[GS103]", "detect.ignore=[non-finite]")
+    assert "detect.stop_on[0]: 'GS103' is among the rules that are not asked, detect.ignore" in problem
 
 
 def test_a_problem_that_shows_later_has_its_place_too(tmp_path: Path) -> None:

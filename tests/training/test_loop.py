@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from gradscope.errors import ConfigError, RecordingWarning, RunFolderError, TrainingError
+from gradscope.record.finding import Finding
 from gradscope.record.manifest import Status
 from gradscope.record.run import Run
 from gradscope.record.schema import TABLES
@@ -159,6 +160,31 @@ def test_an_interrupted_training_ends_between_steps_with_a_record_and_a_checkpoi
     assert run.step_count == 3
     assert [p.name for p in (tmp_path / "run" / "checkpoints").iterdir()] == ["step-000000003.pt"]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+STUCK = {
+    "model": {"depth": 12, "width": 16, "activation": "sigmoid", "init": {"scheme": "xavier_normal"}},
+    "training": {"steps": 60},
+    "optimizer": {"lr": 0.01},
+}
+
+
+def test_a_finding_that_the_config_names_ends_the_run_at_the_same_step_each_time(tmp_path: Path) -> None:
+    named = {**STUCK, "detect": {"stop_on": ["GS101"]}}
+    one, two = train(config(**named), tmp_path / "run"), train(config(**named))
+    assert one.status is two.status is Status.STOPPED
+    assert 0 < one.step_count == two.step_count < 60
+    assert (one.manifest.reason or "").startswith("GS101 vanishing-gradients: ")
+    assert_same_record(one, two)
+
+
+def test_findings_are_told_while_it_trains_but_for_the_rules_that_are_not_asked() -> None:
+    told: list[Finding] = []
+    assert train(config(**STUCK), on_finding=told.append).status is Status.FINISHED
+    assert "GS101" in {f.code for f in told}
+    told.clear()
+    train(config(**STUCK, detect={"ignore": ["vanishing-gradients"]}), on_finding=told.append)
+    assert "GS101" not in {f.code for f in told}
 
 
 def test_an_interrupt_during_the_last_step_comes_too_late() -> None:
