@@ -48,7 +48,10 @@ def sweep_schema() -> dict[str, Any]:
 
 
 def _schema(section: type[Section]) -> dict[str, Any]:
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **_tidied(section.model_json_schema())}
+    from gradscope.strict.section import Schema
+
+    made = section.model_json_schema(schema_generator=Schema)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **_tidied(made)}
 
 
 def _tidied(part: Any) -> Any:
