@@ -18,6 +18,7 @@ from gradscope.cli.info import info
 from gradscope.cli.new import new
 from gradscope.cli.plot import plot
 from gradscope.cli.probe import probe
+from gradscope.cli.report import report
 from gradscope.cli.rules import rules
 from gradscope.cli.run import run
 from gradscope.cli.runs import runs
@@ -63,7 +64,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, plot, check, compare, probe, fix, sweep, rules, schema, info, runs, new):
+for command in (run, plot, check, compare, report, probe, fix, sweep, rules, schema, info, runs, new):
     app.command()(command)
 
 

@@ -66,5 +66,5 @@ def compare(
         deliver(write_json(found), None)
     else:
         deliver(write(found, loaded, terminal=Terminal.of(sys.stdout)), None)
-        next_command("plot", *folders)
+        next_command("report", *folders)
     gate(replace(reports[0], findings=found.worsened), fail_on)

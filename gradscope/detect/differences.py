@@ -8,7 +8,7 @@ from math import prod
 from typing import Any
 
 from gradscope.record.comparison import MISSING, Difference
-from gradscope.record.manifest import Catalogue, Manifest
+from gradscope.record.manifest import Catalogue, Manifest, flattened
 
 NAMES = frozenset({"name"})
 """Keys of a config that say what a run is called, not what it does."""
@@ -30,17 +30,6 @@ def differences(manifests: Sequence[Manifest]) -> tuple[Difference, ...]:
         sections["config"] = [{}] * len(manifests)
         sections["network"] = [seen(m.catalogue) for m in manifests]
     return tuple(d for section, keyed in sections.items() for d in _differing(section, keyed))
-
-
-def flattened(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A mapping of mappings as one, its keys joined by dots; lists stay whole."""
-    flat: dict[str, Any] = {}
-    for key, value in nested.items():
-        if isinstance(value, Mapping) and value:
-            flat |= flattened(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
 
 
 def seen(catalogue: Catalogue) -> dict[str, Any]:

@@ -155,14 +155,14 @@ def _changes(
         style = "dim" if change.kind is Kind.SAME else SEVERITY[finding.severity]
         what = Text(f"{finding.severity.value} {finding.code} {finding.rule}", style)
         table.add_row(Text(change.kind.value, CHANGE[change.kind]), what)
-        for line in _evidence(change, runs):
+        for line in evidence(change, runs):
             table.add_row("", Text(line, "dim"))
     if not changes:
         table.add_row("", Text("nothing was found in either", "dim"))
     yield Padding(table, (0, 0, 1, 2))
 
 
-def _evidence(change: Change, runs: tuple[Run, Run]) -> Iterator[str]:
+def evidence(change: Change, runs: tuple[Run, Run]) -> Iterator[str]:
     """Where it was and is, and by which numbers."""
     before, after = change.before, change.after
     if before and after:

@@ -14,6 +14,7 @@ from matplotlib.patheffects import withStroke
 from gradscope.record.finding import Finding, Report
 from gradscope.record.run import Run
 from gradscope.render import theme
+from gradscope.render.places import positions
 from gradscope.render.rows import labels
 from gradscope.render.words import contiguous, count, number, plain
 
@@ -33,20 +34,6 @@ class Mark:
     spans: Sequence[Span]
     colour: str
     label: str
-
-
-def positions(finding: Finding, run: Run, layers: Sequence[str]) -> list[int]:
-    """Where a finding's layers stand among ``layers``: by name, a parameter at its layer, others at the station before."""
-    place = {name: i for i, name in enumerate(layers)}
-    station: dict[str, int] = {}
-    at = 0
-    for layer in run.catalogue.layers:
-        at = place.get(layer.name, at)
-        station[layer.name] = at
-    for parameter in run.catalogue.parameters:
-        station.setdefault(parameter.name, station.get(parameter.layer, place.get(parameter.layer, -1)))
-    found = (place.get(name, station.get(name, -1)) for name in finding.layers) if place else ()
-    return sorted({i for i in found if i >= 0})
 
 
 def over_layers(runs: Sequence[Run], reports: Sequence[Report], layers: Sequence[Sequence[str]]) -> list[Mark]:

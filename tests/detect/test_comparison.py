@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from gradscope.detect.comparison import changes, compare
-from gradscope.detect.differences import differences, flattened
+from gradscope.detect.differences import differences
 from gradscope.record.comparison import MISSING, Kind
 from gradscope.record.finding import Finding, Report, Severity
-from gradscope.record.manifest import Manifest, ParameterInfo
+from gradscope.record.manifest import Manifest, ParameterInfo, flattened
 from tests import synthetic
 from tests.render.cases import case
 
