@@ -127,9 +127,10 @@ class _Worker:
         return Outcome(End.FAILED, f"its process ended with {code}{': ' if last else ''}{last}")
 
     def stop(self) -> None:
-        """Ask for an end: at once where it has no task, else after the step that it is in."""
-        if self.task is not None:
-            self._child.send_signal(signal.SIGINT)
+        """Ask for an end: at once where it has no task, else after the step that it is in.
+
+        The end of its input is what interrupts it; a signal besides would be a second Ctrl-C, which waits for no step.
+        """
         with contextlib.suppress(OSError):
             self._input.close()
 
