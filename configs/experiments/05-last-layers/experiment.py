@@ -70,14 +70,16 @@ def run(short: bool) -> Result:
             0.0, 0.01, "one per cent: the same curve",
         ),
         Number(
-            f"healthy twin: largest distance of the losses{over}", min(p.distance for p in well), 0.1, np.inf, "a tenth: another curve"
+            f"healthy twin: largest distance of the losses{over}", min(p.distance for p in well),
+            0.1, np.inf, "a tenth: another curve",
         ),
         Number(
             f"early half's share of the descent{over}", max(p.early_share for p in sick), 0.0, 1e-4,
             "0.01 squared: what GS101 calls vanishing",
         ),
         Number(
-            f"healthy twin: early half's share{over}", min(p.early_share for p in well), 0.1, 1.0, "half of the layers are early"
+            f"healthy twin: early half's share{over}", min(p.early_share for p in well), 0.1, 1.0,
+            "half of the layers are early",
         ),
         Number(f"accuracy of the whole network{over}", max(accuracy(p.whole) for p in sick), 0.0, 0.3, "guessing is 0.1"),
         Number(
