@@ -6,7 +6,7 @@ on a grid over [-30, 30] and compared with its supremum on [-3, 3], where pre-ac
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
 import torch
@@ -47,7 +47,34 @@ class Activation:
 
 
 def examine(module: nn.Module) -> Activation | None:
-    """What kind of activation a module is; None for one that is none (has parameters, mixes entries, or is linear)."""
+    """What kind of activation a module is; None for one that is none (has parameters, mixes entries, or is linear).
+
+    Torch's own classes are functions of their options alone: a thousand like ones are evaluated once.
+    """
+    likeness = _likeness(module)
+    if likeness is None:
+        return _evaluated(module)
+    if likeness not in _EXAMINED:
+        _EXAMINED[likeness] = _evaluated(module)
+    return _EXAMINED[likeness]
+
+
+_OWN = frozenset(vars(nn.Module()))
+"""What every module has; its hooks are among them."""
+_EXAMINED: dict[Hashable, Activation | None] = {}
+
+
+def _likeness(module: nn.Module) -> Hashable | None:
+    """Class and options of a module of torch.nn; None for one that may do as it likes: hooked, overridden, or someone's own."""
+    own = vars(module)
+    if not type(module).__module__.startswith("torch.nn.modules.") or any(own[key] for key in _OWN if key.endswith("hooks")):
+        return None
+    options = tuple(sorted((key, value) for key, value in own.items() if key not in _OWN))
+    known = all(isinstance(value, bool | int | float | str | None) for _, value in options)
+    return (type(module), options) if known else None
+
+
+def _evaluated(module: nn.Module) -> Activation | None:
     if any(True for _ in module.parameters()) or any(True for _ in module.buffers()) or any(True for _ in module.children()):
         return None
     if isinstance(module, nn.Identity | nn.Flatten | nn.modules.dropout._DropoutNd | nn.modules.loss._Loss):

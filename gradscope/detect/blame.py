@@ -183,13 +183,15 @@ def _of_gain(stretch: _Stretch, *, lost: bool) -> str | None:
     if phi is None or not _as_expected(stretch, phi):
         return None
     point = theory.critical_point(phi)
-    never = "no init scale can bring that back"
+    never = "no init scale cures that"
     if not point.level:
         return f"{never}: each layer loses some at any gain" if lost else None
     flat = theory.flat_share(phi, point.length) if _two_sided(stretch) else 0.0
     if flat > SATURATED:
         return (
-            f"{never}: it takes weights of gain {point.sigma_w:.1f}, which saturate {flat:.0%} of the units" if lost else None
+            f"{never}: gradients are level at {point.sigma_w:.1f}, where {flat:.0%} of the units are saturated"
+            if lost
+            else None
         )
     gain = stretch.gain(WEIGHT)
     if (lost and point.sigma_w > SAME_GAIN * gain) or (not lost and gain > SAME_GAIN * point.sigma_w):

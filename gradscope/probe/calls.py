@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
@@ -26,6 +27,8 @@ class Call:
     name: str
     module: nn.Module
     inside: list[Call] = field(default_factory=list)
+    unchanged: bool = False
+    """Whether a module that is not torch's own gave what it got: a learned shift that starts at 0."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,27 @@ class Inputs:
     rows: int
 
 
+@dataclass(frozen=True)
+class Recurrent:
+    """A call of a recurrent module: ``lengths`` (T,) are the mean squares of what enters at each time step."""
+
+    module: nn.RNNBase
+    lengths: tuple[float, ...]
+    from_rest: bool
+
+    @classmethod
+    def of(cls, module: nn.RNNBase, args: Sequence[object]) -> Recurrent | None:
+        """None where its input is a packed sequence."""
+        values = args[0] if args else None
+        if not isinstance(values, Tensor):
+            return None
+        in_time = values.detach().double()
+        if in_time.dim() == 3 and module.batch_first:
+            in_time = in_time.transpose(0, 1)
+        lengths = in_time.flatten(1).square().mean(1)
+        return cls(module, tuple(lengths.tolist()), len(args) < 2 or args[1] is None)
+
+
 class Calls:
     """A context: what ``model`` calls while it is open; ``top`` are the outermost calls."""
 
@@ -45,6 +69,7 @@ class Calls:
         self.root = unwrap(model)
         self.top: list[Call] = []
         self.inputs: Inputs | None = None
+        self.recurrent: dict[str, Recurrent] = {}
         self._open = [self.top]
         self._made: set[Any] = set()
         self._handles: list[Any] = []
@@ -70,16 +95,22 @@ class Calls:
             tensor = next((a for a in args if isinstance(a, Tensor)), None)
             if tensor is not None and not any(True for _ in module.children()):
                 self._see(module, tensor)
+            if isinstance(module, nn.RNNBase) and name not in self.recurrent and (seen := Recurrent.of(module, args)):
+                self.recurrent[name] = seen
             call = Call(name, module)
             self._open[-1].append(call)
             self._open.append(call.inside)
 
         return hook
 
-    def _left(self, module: nn.Module, _args: object, output: object) -> None:
+    def _left(self, module: nn.Module, args: tuple[Any, ...], output: object) -> None:
         self._open.pop()
-        if isinstance(output, Tensor) and output.grad_fn is not None and not any(True for _ in module.children()):
+        if not isinstance(output, Tensor) or any(True for _ in module.children()):
+            return
+        if output.grad_fn is not None:
             self._made.add(output.grad_fn)
+        if not type(module).__module__.startswith("torch.nn.") and args and isinstance(args[0], Tensor):
+            self._open[-1][-1].unchanged = torch.equal(output, args[0])
 
     def _see(self, module: nn.Module, tensor: Tensor) -> None:
         if self.inputs is None and not isinstance(module, SHAPING):

@@ -67,6 +67,9 @@ def describe(calls: Calls, attribution: Attribution) -> tuple[Described, ...]:
     found = tuple(_layers(calls.top, scales))
     if not any(isinstance(d.layer, theory.Linear) for d in found):
         raise NoTheoryError("no linear layer was called")
+    shut = next((d.name for d in found if isinstance(d.layer, theory.Linear) and not d.layer.sigma_w), None)
+    if shut and holding:  # no gradient tells what stands in the blocks
+        raise NoTheoryError(f"the weights of {shut} start at 0, so that nothing passes back before the first step")
     if attribution.unexplained and not dropout:
         name, why = attribution.unexplained[0]
         raise NoTheoryError(f"the net is neither a chain nor one of residual blocks at {name}: {why}")
@@ -89,7 +92,7 @@ def _layers(calls: Sequence[Call], scales: Mapping[str, float]) -> Iterator[Desc
                 yield Described(call.name, theory.Residual(tuple(d.layer for d in inner), scales[call.name]))
             else:
                 yield from inner
-        elif not isinstance(call.module, SHAPING):
+        elif not isinstance(call.module, SHAPING) and not call.unchanged:
             yield Described(call.name, _layer(call))
 
 
@@ -134,11 +137,11 @@ def linear(module: nn.Linear, name: str) -> theory.Linear:
     if min(outputs, inputs) > 1 and int(weight.count_nonzero()) <= min(outputs, inputs) and bool(weight.any()):
         raise NoTheoryError(f"the weights of {name} are no random matrix")
     sigma_b = float(module.bias.double().square().mean().sqrt()) if module.bias is not None else 0.0
-    kind: theory.layers.Weights = "orthogonal" if _is_orthogonal(weight) else "gaussian"
+    kind: theory.layers.Weights = "orthogonal" if is_orthogonal(weight) else "gaussian"
     return theory.Linear(inputs, outputs, float(weight.square().sum().div(outputs).sqrt()), sigma_b, kind)
 
 
-def _is_orthogonal(weight: Tensor) -> bool:
+def is_orthogonal(weight: Tensor) -> bool:
     """Whether W W^T (of the smaller side) is a multiple of the identity, by what it does to one vector."""
     matrix = weight if weight.shape[0] <= weight.shape[1] else weight.T
     if len(matrix) < 2:

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from gradscope.detect.case import Case
 from gradscope.detect.engine import ordered, ranked
+from gradscope.detect.rule import Threshold
 from gradscope.detect.rules import exploding_gradients, vanishing_gradients
-from gradscope.record.finding import Report
+from gradscope.record.finding import Finding, Report
 from gradscope.record.run import Run
 from gradscope.signals.ratios import hidden_backward_ratio, noise_floor
 
 BORN_AT_INITIALISATION = ("non-finite", "dead-units", "unscaled-input", "vanishing-gradients", "exploding-gradients")
 """Rules that need no training to be judged; what a learning rate does cannot be seen in one pass."""
 EXPLAINING = ("saturated-activations",)
-"""Rules that are heard only where they explain a finding of those: many nets begin saturated and learn all the same."""
+"""Rules that are heard only where they explain a finding of those, or one of those explains theirs: many nets begin saturated
+and learn all the same."""
+ROUNDED = Threshold(
+    "lost in rounding",
+    2.0**-23,
+    "of the gradient at the last time step",
+    "the weights' gradient is a sum over time steps: what is smaller than float32's spacing beside the largest term is rounded "
+    "away. Ordinary cells forget over tens of steps and learn to remember, so that the rule's own limit is none for one pass",
+)
 LEVEL = 1e-3
 """A mean gain this near to 1 has no depth at which it would matter: a factor of 100 takes 4,600 layers."""
 
@@ -44,10 +53,18 @@ def expect(run: Run) -> Report:
     for name, rule in ordered().items():
         if name in BORN_AT_INITIALISATION + EXPLAINING:
             case.found[name] = tuple(rule.check(case))
+    forgotten = (replace(f, threshold=ROUNDED.value) for f in vanishing_gradients.through_time(case))
+    case.found[vanishing_gradients.NAME] += tuple(f for f in forgotten if f.value < f.threshold)
     said = [f for name in BORN_AT_INITIALISATION for f in case.found[name]]
-    causes = {f.cause_code for f in said}
-    said += [f for name in EXPLAINING for f in case.found[name] if f.code in causes]
+    causes, codes = {f.cause_code for f in said}, {f.code for f in said}
+    said += [f for name in EXPLAINING for f in case.found[name] if f.code in causes or f.cause_code in codes]
     return Report(run.name, run.step_count, tuple(ranked(said)))
+
+
+def over_depth(finding: Finding) -> bool:
+    """Whether it is about the gradient from layer to layer, so that the attribution says what it is due to."""
+    about = (vanishing_gradients.NAME, exploding_gradients.NAME)
+    return finding.rule in about and finding.timesteps is None and finding.cause_code is None
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,16 @@ from gradscope.scope import watch
 Loss = Callable[..., Tensor]
 
 
+class Still(torch.optim.Optimizer):
+    """An optimizer that moves nothing: the recorder reads the weights where one begins its step."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__([{"params": list(model.parameters())}], {"lr": 0.0})
+
+    def step(self, closure: object = None) -> None:  # type: ignore[override]
+        """Nothing."""
+
+
 def once(model: nn.Module, batch: Any, loss_fn: Loss, name: str) -> tuple[Run, Calls]:
     """The record of one step without an update, and which modules were called in it."""
     inputs, targets = _parts(batch)
@@ -26,7 +36,8 @@ def once(model: nn.Module, batch: Any, loss_fn: Loss, name: str) -> tuple[Run, C
         stack.enter_context(torch.enable_grad())
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore", RecordingWarning)  # they stand in the manifest's notes
-        scope = stack.enter_context(watch(model, every=1, name=name))
+        optimizer = Still(model)
+        scope = stack.enter_context(watch(model, optimizer, every=1, name=name))
         calls = stack.enter_context(Calls(model))
         model.train()
         loss = loss_fn(_forward(model, inputs), *targets)
@@ -36,6 +47,7 @@ def once(model: nn.Module, batch: Any, loss_fn: Loss, name: str) -> tuple[Run, C
         if not loss.requires_grad:
             raise UsageError("probe: the loss depends on no parameter that requires a gradient")
         torch.autograd.backward(loss)
+        optimizer.step()
         scope.step(loss)
         calls.let_go()
     return scope.run, calls

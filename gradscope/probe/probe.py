@@ -15,13 +15,14 @@ from gradscope.detect.blame import of_stretch
 from gradscope.errors import GradscopeError, UsageError
 from gradscope.probe.calls import Calls
 from gradscope.probe.description import Described, NoTheoryError, describe
-from gradscope.probe.expectation import Reach, expect, reach
+from gradscope.probe.expectation import Reach, expect, over_depth, reach
 from gradscope.probe.once import Loss, once
+from gradscope.probe.recurrence import TimeProbe, through_time
 from gradscope.record.finding import Report
 from gradscope.record.run import Run
 from gradscope.signals.attribution import KINDS, Attribution, attribution
 from gradscope.signals.profiles import Profile, layer_profile
-from gradscope.signals.ratios import backward_gain, backward_ratio
+from gradscope.signals.ratios import backward_gain, backward_ratio, weight_gradient_ratio
 from gradscope.theory import Prediction, predict
 
 SIGMAS = 3.0
@@ -39,13 +40,15 @@ class Predicted:
     gain_interval: tuple[float, float] | None
     ratio: float
     ratio_interval: tuple[float, float]
+    weight_ratio: float | None
 
 
 @dataclass(frozen=True)
 class LayerProbe:
     """One station. ``rms`` is the root mean square of its output, ``gain`` the factor by which the gradient's norm changes from
     its output to the output of the station before, ``ratio`` the norm at its output over that at the last station; all None
-    where not measured. ``agrees`` says whether the ratio lies in the predicted interval.
+    where not measured. ``weight_ratio`` is the norm of the weights' gradient over that of the last station's: measured on a
+    batch, in which samples add up, and predicted for one. ``agrees`` says whether the ratio lies in the predicted interval.
     """
 
     name: str
@@ -55,6 +58,7 @@ class LayerProbe:
     ratio: float | None
     predicted: Predicted | None
     decades: dict[str, float] | None
+    weight_ratio: float | None = None
 
     @property
     def agrees(self) -> bool | None:
@@ -66,15 +70,18 @@ class LayerProbe:
 
 @dataclass(frozen=True, eq=False)
 class Probe:
-    """What ``probe`` gives: ``layers`` from input to output, the verdict to expect as a ``Report``, and the record itself.
+    """What ``probe`` gives: ``layers`` from input to output, the verdict to expect as a ``Report``, what recurrent layers do
+    ``through_time``, and the record itself.
 
     ``theory`` says in a sentence why there is no prediction, or is None; ``notes`` what limits one. ``decades`` are the parts
-    of log10 of the gradient at the first station over that at the last, by kind; they add up to it.
+    of log10 of the gradient at the first station over that at the last, by kind; they add up to it, and ``cause`` says what it
+    is due to where that is a finding.
     """
 
     name: str
     layers: tuple[LayerProbe, ...]
     report: Report
+    through_time: tuple[TimeProbe, ...]
     reach: Reach | None
     decades: dict[str, float] | None
     cause: str | None
@@ -107,6 +114,7 @@ class Probe:
             "blocks": self._blocks(),
             "theory": self.theory,
             "departures": list(self.departures),
+            "through_time": [{**asdict(t), "agrees": t.agrees} for t in self.through_time],
             "layers": layers,
             "notes": list(self.notes),
         }
@@ -138,13 +146,15 @@ def probe(model: nn.Module, batch: Any, loss_fn: Loss, *, name: str | None = Non
     parts = attribution(run)
     prediction, places, why = _prediction(calls, parts)
     told = bool(parts.layers) and bool(parts.present[-1].all())
+    report = expect(run)
     return Probe(
         run.name,
         tuple(_layers(run, parts, prediction, places)),
-        expect(run),
+        report,
+        through_time(run, calls.recurrent),
         reach(run),
         dict(zip(KINDS, parts.total[-1].tolist(), strict=True)) if told else None,
-        of_stretch(run, parts) if told else None,
+        of_stretch(run, parts) if told and any(map(over_depth, report.findings)) else None,
         why,
         (*run.manifest.notes, *(prediction.notes if prediction else ()), *_unexplained(parts)),
         run,
@@ -184,7 +194,8 @@ def _unexplained(parts: Attribution) -> tuple[str, ...]:
 
 
 def _layers(run: Run, parts: Attribution, prediction: Prediction | None, places: dict[str, int]) -> list[LayerProbe]:
-    ratio, gain = backward_ratio(run), backward_gain(run)
+    ratio, gain, weights = backward_ratio(run), backward_gain(run), weight_gradient_ratio(run)
+    of_weights = {name: _value(weights, i) for i, name in enumerate(weights.layers)}
     std, mean = (layer_profile(run, c, ratio.layers) for c in ("forward_std", "forward_mean"))
     infos = {info.name: info for info in run.catalogue.layers}
     known = [name for name in ratio.layers if name in places]
@@ -206,6 +217,7 @@ def _layers(run: Run, parts: Attribution, prediction: Prediction | None, places:
                 _value(ratio, i),
                 _predicted(prediction, at, stretch, last - i) if prediction is not None and at is not None else None,
                 dict(zip(KINDS, parts.decades[-1, link].tolist(), strict=True)) if told and link is not None else None,
+                of_weights.get(name),
             )
         )
     return found
@@ -221,7 +233,8 @@ def _predicted(prediction: Prediction, at: int, stretch: tuple[int, int] | None,
         gain = math.prod(p.backward_gain for p in passed)
         room = _exp(SIGMAS * math.hypot(*(p.gain_spread for p in passed)) + PER_LAYER)
         interval = (gain / room, gain * room)
-    return Predicted(layer.rms, gain, interval, layer.backward_ratio, (_exp(middle - wide), _exp(middle + wide)))
+    allowed = (_exp(middle - wide), _exp(middle + wide))
+    return Predicted(layer.rms, gain, interval, layer.backward_ratio, allowed, layer.weight_ratio)
 
 
 def _exp(log: float) -> float:

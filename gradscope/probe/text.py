@@ -10,7 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from gradscope.detect.rules import exploding_gradients, vanishing_gradients
+from gradscope.probe.expectation import over_depth
 from gradscope.probe.probe import LayerProbe, Predicted, Probe
+from gradscope.probe.recurrence import TimeProbe
 from gradscope.render.formats.text import VERDICT
 from gradscope.render.terminal import PLAIN, WIDEST, Terminal, typeset
 from gradscope.render.words import count, number, plain
@@ -38,8 +40,13 @@ def _page(probe: Probe, terminal: Terminal) -> RenderableType:
         )
     ]
     width = min(terminal.width, WIDEST)
-    said = [*(f"{f.code} {f.rule}: {f.message}" for f in probe.report.findings), reach_in_words(probe)]
-    parts += [_paragraph(plain(line), width) for line in said if line]
+    for finding in probe.report.findings:
+        parts.append(_paragraph(plain(f"{finding.code} {finding.rule}: {finding.message}"), width))
+        if finding.cause and not over_depth(finding):
+            parts.append(_paragraph(plain(f"cause: {finding.cause}"), width))
+    if words := reach_in_words(probe):
+        parts.append(_paragraph(plain(words), width))
+    parts += [_paragraph(plain(in_time(found)), width) for found in probe.through_time]
     if probe.decades is not None:
         parts.append(_decades(probe, width))
     parts += ["", _table(probe, terminal), ""]
@@ -62,6 +69,21 @@ def reach_in_words(probe: Probe) -> str:
     if math.isinf(reach.layers):
         return f"{text}{within}, with no trend beyond what chance gives at this width."
     return f"{text}{within} up to about {count(int(reach.layers), 'layer')}; this net has {reach.have:,}."
+
+
+def in_time(found: TimeProbe) -> str:
+    """What a time step of a recurrent layer passes back, and what is left at the first."""
+    if found.factor is None:
+        return f"Through time, no gradient of the last step of {found.layer} that can be measured reaches the first."
+    told = f"Through time, {found.layer} passes back {number(found.factor)} of the gradient a step"
+    if found.predicted is not None and found.interval is not None:
+        low, high = (number(x, 2) for x in found.interval)
+        departs = "" if found.agrees else ", from which it departs"
+        told += f" (theory: {number(found.predicted)}, {low} to {high} by chance{departs})"
+    if found.ratio is not None:
+        told += f": {number(found.ratio)} of it is left after {found.steps - 1} steps"
+    why = f" Theory has no prediction: {found.theory}." if found.theory else ""
+    return f"{told}.{why}"
 
 
 def _paragraph(text: str, width: int, style: str = "") -> RenderableType:

@@ -60,13 +60,17 @@ def recurrent_step(
     return RecurrentStep(factor, length, bound=largest * steepest_slope(phi))
 
 
-def through_time(activation: str, sigma_w: float, drive: float, steps: int) -> Floats:
-    """|dL_T/dh_t| / |dL_T/dh_T| for t = 0 ... ``steps`` of a plain cell that starts from state 0, (steps + 1,)."""
+def through_time(activation: str, sigma_w: float, drive: float | Floats, steps: int) -> Floats:
+    """|dL_T/dh_t| / |dL_T/dh_T| for t = 0 ... ``steps`` of a plain cell that starts from state 0, (steps + 1,).
+
+    ``drive`` as in ``recurrent_step``, one for all steps or one for each, (steps,).
+    """
     phi = find_activation(activation)
-    length, logs = drive, [0.0]
-    for _ in range(steps):
+    own, logs = 0.0, [0.0]
+    for enters in np.broadcast_to(drive, steps):
+        length = min(own + float(enters), LONGEST)
         logs.append(0.5 * math.log(max(float(chi(phi, length, sigma_w)), 1e-300)))
-        length = min(float(next_length(phi, length, sigma_w, math.sqrt(drive))), LONGEST)
+        own = float(next_length(phi, length, sigma_w))
     sums = np.cumsum(logs)
     return np.asarray(np.exp(np.clip(sums[-1] - sums, -700.0, 700.0)))
 

@@ -31,7 +31,7 @@ def test_the_verdict_the_reach_the_cause_and_the_layers_are_said(sick: Path) -> 
     assert "GS101 vanishing-gradients" in text
     assert "the gradient falls to 0.2" in text
     assert "up to about 5 layers; this net has 20." in text
-    assert "decades are lost in the sigmoid's derivative; no init scale can bring that back" in text
+    assert "decades are lost in the sigmoid's derivative; no init scale cures that" in text
     assert "theory: every layer is where it is predicted" in text
     assert all(len(line) <= 80 for line in result.stdout.splitlines())
     table = result.stdout.partition("  layer  ")[2].splitlines()

@@ -45,8 +45,8 @@ def test_a_sigmoid_is_to_blame_and_no_gain_would_help() -> None:
     finding, _ = probed(mlp(1.0, activation="sigmoid"))
     whole = -math.log10(finding.value)
     assert finding.cause == (
-        f"all {whole:.1f} decades are lost in the sigmoid's derivative; no init scale can bring that back: it takes weights of "
-        "gain 10.1, which saturate 52% of the units"
+        f"all {whole:.1f} decades are lost in the sigmoid's derivative; no init scale cures that: gradients are level "
+        "at 10.1, where 52% of the units are saturated"
     )
 
 
@@ -111,7 +111,7 @@ def test_an_activation_called_as_a_function_is_named_too() -> None:
     assert run.catalogue.layers[0].function == "Sigmoid"
     assert finding.cause is not None
     assert "in the sigmoid's derivative" in finding.cause
-    assert "no init scale can bring that back" in finding.cause
+    assert "no init scale cures that" in finding.cause
 
 
 def test_one_layer_that_takes_it_all_is_named_and_judged_alone() -> None:

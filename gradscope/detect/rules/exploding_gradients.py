@@ -42,6 +42,7 @@ import numpy as np
 
 from gradscope.detect.blame import blame
 from gradscope.detect.case import LEARNED, PATIENCE, THROWN, Case
+from gradscope.detect.memory import blame_in_time
 from gradscope.detect.rule import Threshold, confidence
 from gradscope.record.finding import Finding, Severity
 from gradscope.signals.profiles import Profile
@@ -131,6 +132,7 @@ def _through_time(case: Case) -> Iterator[Finding]:
             layers=(ratio.layer,),
             steps=case.span(int(early.steps[0]), int(early.steps[row])),
             timesteps=(int(ratio.times[above[0]]), int(ratio.times[above[-1]])),
+            cause=blame_in_time(case.run, ratio.layer, value, int(ratio.times[-1] - ratio.times[t]), int(early.steps[row])),
         )
 
 

@@ -49,6 +49,7 @@ import numpy as np
 
 from gradscope.detect.blame import blame
 from gradscope.detect.case import LEARNED, PATIENCE, STALLED, THROWN, Case
+from gradscope.detect.memory import blame_in_time
 from gradscope.detect.rule import Threshold, confidence
 from gradscope.record.finding import Finding, Severity
 from gradscope.record.grid import Bools, Floats
@@ -100,7 +101,7 @@ def check(case: Case) -> Iterator[Finding]:
     if not case.achieved:
         yield from _across_depth(case)
     if case.stalled and case.step_count >= TIME_PATIENCE.value:
-        yield from _through_time(case)
+        yield from through_time(case)
 
 
 def _across_depth(case: Case) -> Iterator[Finding]:
@@ -187,7 +188,7 @@ def _underflow(case: Case) -> Iterator[Finding]:
     )
 
 
-def _through_time(case: Case) -> Iterator[Finding]:
+def through_time(case: Case) -> Iterator[Finding]:
     for ratio in time_ratio(case.run):
         rows = np.flatnonzero(ratio.steps < (case.broken if case.broken is not None else np.inf))
         known = np.where(ratio.present[rows] & np.isfinite(ratio.values[rows]), ratio.values[rows], np.nan)
@@ -222,7 +223,7 @@ def _time_finding(case: Case, ratio: TimeProfile, known: Floats, value: float, *
     with np.errstate(invalid="ignore"):
         reached = np.flatnonzero(typical < RATIO.value)
     until = int(ratio.times[reached[-1]]) if len(reached) else int(ratio.times[0])
-    last = int(ratio.times[-1])
+    last, weakest = int(ratio.times[-1]), int(np.nanargmin(typical))
     what = "the loss reads each time step, but what happened up to" if direct else "what happened up to"
     ending = "cannot be remembered" if direct else "cannot be learned"
     return Finding(
@@ -238,6 +239,9 @@ def _time_finding(case: Case, ratio: TimeProfile, known: Floats, value: float, *
         layers=(ratio.layer,),
         steps=case.span(int(ratio.steps[0]), int(ratio.steps[-1])),
         timesteps=(int(ratio.times[0]), until),
+        cause=blame_in_time(
+            case.run, ratio.layer, float(typical[weakest]), last - int(ratio.times[weakest]), int(ratio.steps[0])
+        ),
     )
 
 
