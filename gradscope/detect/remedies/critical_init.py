@@ -45,7 +45,7 @@ def propose(case: Case) -> Iterator[Proposal]:
     hopeless = None
     if share > SHARE.value:
         hopeless = (
-            f"at its critical gain of {gain:.4g}, {share:.0%} of the units of {activation} are saturated: no scale of the "
+            f"the critical gain of {activation} is {gain:.4g}, where {share:.0%} of the units are saturated: no scale of the "
             "weights cures what its derivative takes"
         )
     yield Proposal("critical-init", changes, f"{gain:.4g} for {activation}, where a layer passes back what it gets", hopeless)
