@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -12,6 +14,7 @@ from gradscope.detect.rule import Threshold
 from gradscope.record.finding import Finding
 from gradscope.record.grid import Bools
 from gradscope.record.run import Run
+from gradscope.record.thinned import ThinnedRun
 from gradscope.signals.achievement import Achievement, achievement
 from gradscope.signals.events import Events, events, series
 from gradscope.signals.profiles import Profile
@@ -51,14 +54,29 @@ PATIENCE = Threshold(
 LEARNED = (ACHIEVED, OWN_SPREAD)
 """What ``Case.achieved`` compares with."""
 
+T = TypeVar("T")
+
 
 class Case:
-    """One run before the rules; everything is computed once, when it is first asked for."""
+    """One run before the rules; everything is computed once, when it is first asked for.
+
+    What was recorded by layer is judged at evenly spread steps where it is long and deep (``ThinnedRun``), up to the one at
+    which the run broke.
+    """
 
     def __init__(self, run: Run) -> None:
-        self.run = run
+        self.run: Run = run
         self.found: dict[str, tuple[Finding, ...]] = {}
         """Findings by rule name, of the rules judged so far."""
+        self._signals: dict[Callable[[Run], Any], Any] = {}
+        self.run = ThinnedRun(run, until=self.broken)
+
+    def of(self, signal: Callable[[Run], T]) -> T:
+        """A signal of the run, computed once however many rules ask for it. Its arrays are not to be written to."""
+        if signal not in self._signals:
+            self._signals[signal] = signal(self.run)
+        found: T = self._signals[signal]
+        return found
 
     @cached_property
     def events(self) -> Events:

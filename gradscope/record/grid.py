@@ -51,9 +51,15 @@ class Block:
 
     def at(self, step: int) -> Block:
         """The same block with one step alone."""
-        rows = np.flatnonzero(self.steps == step)
-        columns = {column: values[rows] for column, values in self.columns.items()}
-        valid = {column: there[rows] for column, there in self.valid.items()}
+        return self._rows(np.flatnonzero(self.steps == step), self.columns)
+
+    def among(self, steps: Ints, column: str) -> Block:
+        """One column of the block, if it has it, at those of its steps that are among these."""
+        return self._rows(np.flatnonzero(np.isin(self.steps, steps)), [column])
+
+    def _rows(self, rows: Ints, names: Iterable[str]) -> Block:
+        columns = {name: self.columns[name][rows] for name in names if name in self.columns}
+        valid = {name: self.valid[name][rows] for name in columns if name in self.valid}
         return Block(self.table, self.steps[rows], self.entities, columns, valid)
 
 

@@ -7,11 +7,13 @@ import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
 
 from gradscope.errors import FormatVersionError, GradscopeWarning, RunFolderError
 from gradscope.record.files import MANIFEST, table_files
-from gradscope.record.grid import Block, Grid, assemble
+from gradscope.record.grid import Block, Grid, Ints, assemble, union
 from gradscope.record.lock import is_being_written
 from gradscope.record.manifest import Manifest, Status
 from gradscope.record.run import Rank, Run
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 """For each older format version: what makes of its manifest one of the next version. Version 1 is the first."""
 _TRIES = 10
+T = TypeVar("T")
 
 
 def load_run(path: str | Path) -> Run:
@@ -79,25 +82,40 @@ class FolderTable:
         self._keeps = keeps
         self._sources: list[Source] | None = None
 
-    def grid(self, column: str, rank: Rank) -> Grid:
-        return assemble(column, self._blocks(column, rank=rank))
+    def grid(self, column: str, rank: Rank, steps: Ints | None = None) -> Grid:
+        return assemble(column, self._blocks(column, rank=rank, steps=steps))
+
+    def extent(self) -> tuple[Ints, int]:
+        from gradscope.record.rows import steps_of
+
+        found = self._read(lambda sources: [(steps_of(source, self._upto), source.layout.entities) for source in sources])
+        return union([steps for steps, _ in found]), len({entity for _, entities in found for entity in entities})
 
     def series(self, column: str, name: str) -> Grid:
         return assemble(column, self._blocks(column, name=name))
 
     def at(self, column: str, step: int) -> Grid:
-        return assemble(column, [block.at(step) for block in self._blocks(column, step=step)])
+        return assemble(column, self._blocks(column, steps=np.array([step])))
 
     def _blocks(
-        self, column: str, *, name: str | None = None, rank: Rank | None = None, step: int | None = None
+        self, column: str, *, name: str | None = None, rank: Rank | None = None, steps: Ints | None = None
     ) -> list[Block]:
         from gradscope.record.rows import to_block
 
+        def blocks(sources: list[Source]) -> list[Block]:
+            if steps is not None:
+                ends = [np.searchsorted(steps, [s.layout.first, s.layout.last + 1]) for s in sources]
+                sources = [s for s, (start, stop) in zip(sources, ends, strict=True) if start < stop]
+            return [to_block(s, self._table, column, name=name, upto=self._upto, rank=rank, among=steps) for s in sources]
+
+        return self._read(blocks)
+
+    def _read(self, read: Callable[[list[Source]], list[T]]) -> list[T]:
+        """What is made of the sources, which may be made into other files meanwhile."""
         for _ in range(_TRIES):
             try:
                 self._sources = self._sources if self._sources is not None else self._found()
-                sources = [s for s in self._sources if step is None or s.layout.first <= step <= s.layout.last]
-                return [to_block(s, self._table, column, name=name, upto=self._upto, rank=rank) for s in sources]
+                return read(self._sources)
             except FileNotFoundError:  # made into another file since
                 self._sources = None
         raise RunFolderError(f"{self._folder}: its files go faster than they can be read")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -184,9 +184,17 @@ def _one_each(rows: pa.Table, group: Ints) -> tuple[pa.Table, Ints]:
 
 
 def to_block(
-    source: Source, table: Table, column: str, *, name: str | None = None, upto: int | None = None, rank: Rank | None = None
+    source: Source,
+    table: Table,
+    column: str,
+    *,
+    name: str | None = None,
+    upto: int | None = None,
+    among: Ints | None = None,
+    rank: Rank | None = None,
 ) -> Block:
-    """One column as a block, of one name alone where one is given, without the steps after ``upto``; reads nothing else.
+    """One column as a block, of one name alone where one is given, without the steps after ``upto``, or with those that are
+    ``among`` these alone; reads nothing else.
 
     Where all entities have the same steps they come in the order of ``rank``, as cheaply as in any other.
     """
@@ -194,37 +202,62 @@ def to_block(
     if not layout.rows:
         return Block(table.name, np.empty(0, np.int64), (), {})
     if not layout.shared:
-        return _scattered(source.read(["step", column], [(start, start + layout.rows)]), layout, table, column, upto)
+        block = _scattered(source.read(["step", column], [(start, start + layout.rows)]), layout, table, column, upto)
+        return block if among is None else block.among(among, column)
     order = sorted(range(len(layout.entities)), key=lambda i: rank(layout.entities[i]) if rank else i)
     length = int(layout.counts[0])
     spans = [(start + first * length, start + last * length) for first, last in _runs(order)]
     read = source.read(["step", column] if len(order) == 1 else [column], spans)
     timed = read if len(order) == 1 else source.read(["step"], [(start, start + length)])
     steps = to_numpy(timed["step"])
-    kept = len(steps) if upto is None else int(np.searchsorted(steps, upto, side="right"))
+    kept: slice | Ints = slice(None if upto is None else int(np.searchsorted(steps, upto, side="right")))
+    if among is not None:
+        kept = np.flatnonzero(np.isin(steps[kept], among))
     values, absent = _numbers(read, column, layout.rows)
-    dense = values.reshape(len(order), length).T[:kept]
-    valid = {} if absent is None else {column: ~absent.reshape(len(order), length).T[:kept]}
-    return Block(table.name, steps[:kept], tuple(layout.entities[i] for i in order), {column: dense}, valid)
+    dense = values.reshape(len(order), length)[:, kept].T
+    valid = {} if absent is None else {column: ~absent.reshape(len(order), length)[:, kept].T}
+    return Block(table.name, steps[kept], tuple(layout.entities[i] for i in order), {column: dense}, valid)
+
+
+def steps_of(source: Source, upto: int | None = None) -> Ints:
+    """The steps of the rows, up to that one; reads no values."""
+    layout = source.layout
+    if not layout.rows:
+        return union([])
+    read = to_numpy(source.read(["step"], [(0, int(layout.counts[0]) if layout.shared else layout.rows)])["step"])
+    spans = [(0, len(read))] if layout.shared else pairwise(layout.starts)
+    return _union_of(_upto(read, spans, upto), read)
 
 
 def _scattered(read: pa.Table, layout: Layout, table: Table, column: str, upto: int | None) -> Block:
     """The same where entities have steps of their own, most of them the same all the same."""
     (values, absent), steps = _numbers(read, column, layout.rows), to_numpy(read["step"])
-    spans = [(int(start), int(stop)) for start, stop in pairwise(layout.starts)]
-    if upto is not None and layout.last > upto:
-        spans = [(start, start + int(np.searchsorted(steps[start:stop], upto, side="right"))) for start, stop in spans]
+    spans = _upto(steps, pairwise(layout.starts), upto)
     left = [i for i, (start, stop) in enumerate(spans) if start < stop]
-    rows = union([])
-    for start, stop in (spans[i] for i in left):
-        if not np.array_equal(steps[start:stop], rows):
-            rows = union([rows, steps[start:stop]])
+    rows = _union_of(spans, steps)
     dense, there = np.full((len(left), len(rows)), np.nan), np.zeros((len(left), len(rows)), bool)
     for place, (start, stop) in enumerate(spans[i] for i in left):
         at = slice(None) if stop - start == len(rows) else np.searchsorted(rows, steps[start:stop])
         dense[place, at] = values[start:stop]
         there[place, at] = True if absent is None else ~absent[start:stop]
     return Block(table.name, rows, tuple(layout.entities[i] for i in left), {column: dense.T}, {column: there.T})
+
+
+def _upto(steps: Ints, spans: Iterable[tuple[int, int]], upto: int | None) -> list[tuple[int, int]]:
+    """Spans of ascending steps, cut off after a step."""
+    ends = [(int(start), int(stop)) for start, stop in spans]
+    if upto is None:
+        return ends
+    return [(start, start + int(np.searchsorted(steps[start:stop], upto, side="right"))) for start, stop in ends]
+
+
+def _union_of(spans: Sequence[tuple[int, int]], steps: Ints) -> Ints:
+    """All steps that the spans have, ascending; quick where most of them have the same."""
+    found = union([])
+    for start, stop in spans:
+        if not np.array_equal(steps[start:stop], found):
+            found = union([found, steps[start:stop]])
+    return found
 
 
 def _runs(order: Sequence[int]) -> Iterator[tuple[int, int]]:

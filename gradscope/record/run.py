@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from gradscope.record import notebook
-from gradscope.record.grid import Block, Entity, Grid, assemble
+from gradscope.record.grid import Block, Entity, Grid, Ints, assemble, union
 from gradscope.record.manifest import Catalogue, Manifest, Status
 from gradscope.record.schema import TABLES
 
@@ -20,8 +20,12 @@ Rank = Callable[[Entity], tuple[int, str, int]]
 class TableData(Protocol):
     """Where a run's values come from: blocks in memory, or files."""
 
-    def grid(self, column: str, rank: Rank) -> Grid:
-        """A whole column, (steps x entities), its entities in the order of ``rank`` if that is cheap."""
+    def grid(self, column: str, rank: Rank, steps: Ints | None = None) -> Grid:
+        """A column, (steps x entities), whole or at these steps; its entities in the order of ``rank`` if that is cheap."""
+        ...
+
+    def extent(self) -> tuple[Ints, int]:
+        """The steps at which the table has any row, and the number of its entities; reads no values."""
         ...
 
     def series(self, column: str, name: str) -> Grid:
@@ -39,8 +43,11 @@ class MemoryTable:
     def __init__(self, blocks: list[Block]) -> None:
         self.blocks = blocks
 
-    def grid(self, column: str, rank: Rank) -> Grid:
-        return assemble(column, self.blocks)
+    def grid(self, column: str, rank: Rank, steps: Ints | None = None) -> Grid:
+        return assemble(column, self.blocks if steps is None else [block.among(steps, column) for block in self.blocks])
+
+    def extent(self) -> tuple[Ints, int]:
+        return union([block.steps for block in self.blocks]), len({e for block in self.blocks for e in block.entities})
 
     def series(self, column: str, name: str) -> Grid:
         return assemble(column, [alone for block in self.blocks if (alone := block.only(name)).rows])
@@ -86,10 +93,7 @@ class Run:
             raise KeyError(f"table {table!r} has no column {column!r}")
         key = (table, column)
         if key not in self._cache:
-            data = self._tables.get(table)
-            rank = self._rank(table)
-            grid = data.grid(column, rank) if data else assemble(column, [])
-            self._cache[key] = grid.only(sorted(grid.entities, key=rank))
+            self._cache[key] = self._read(table, column)
         return self._cache[key]
 
     def series(self, table: str, column: str, name: str) -> Grid:
@@ -125,6 +129,11 @@ class Run:
 
     def _repr_html_(self) -> str:
         return notebook.of_run(self)
+
+    def _read(self, table: str, column: str, steps: Ints | None = None) -> Grid:
+        data, rank = self._tables.get(table), self._rank(table)
+        grid = data.grid(column, rank, steps) if data else assemble(column, [])
+        return grid.only(sorted(grid.entities, key=rank))
 
     def _rank(self, table: str) -> Rank:
         catalogue = self.catalogue

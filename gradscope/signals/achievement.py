@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from gradscope.record.grid import Bools, Floats, Ints
 from gradscope.record.run import Run
@@ -82,10 +83,20 @@ def _carried(loss: Series, norm: Series, steps: Ints) -> Floats:
     x, y = np.log(loss.values[mine]), np.log(norm.values[theirs])
     spread = float(((x - x.mean()) ** 2).sum())
     power = float(np.clip(((x - x.mean()) * y).sum() / spread, 0.0, 0.5)) if spread > 0.0 else 0.0
-    near = np.searchsorted(loss.steps, steps)
-    level = np.array([np.median(loss.values[max(0, i - NEAR) : i + NEAR + 1]) for i in near])
-    carried: Floats = (end / level) ** power
+    carried: Floats = (end / _level(loss.values, np.searchsorted(loss.steps, steps))) ** power
     return carried
+
+
+def _level(values: Floats, places: Ints) -> Floats:
+    """The median around each of these places, (k,); at the ends of fewer values."""
+    level = np.empty(len(places))
+    inside = (places >= NEAR) & (places < len(values) - NEAR)
+    if inside.any():
+        windows = sliding_window_view(values, 2 * NEAR + 1)
+        level[inside] = np.median(windows[places[inside] - NEAR], axis=1)
+    for k in np.flatnonzero(~inside):
+        level[k] = np.median(values[max(0, places[k] - NEAR) : places[k] + NEAR + 1])
+    return level
 
 
 def _late(sampled: Ints, steps: Ints) -> Bools:

@@ -38,12 +38,12 @@ def input_scale(run: Run) -> InputScale | None:
     output = shapes[weight][0] * (mean**2 + std**2)
     if not (norm > 0.0 and math.isfinite(output) and bias**2 < 0.5 * output):
         return None
-    step = int(run.grid("layers", "forward_std").steps[0])
+    step = int(run.series("layers", "forward_std", first.name).steps[0])
     return InputScale(first.name, step, math.sqrt(output - bias**2) / norm)
 
 
 def _first(run: Run, table: str, column: str, name: str) -> float:
-    """The first recorded value of one layer or parameter; NaN without any."""
-    grid = run.grid(table, column).only([(name, 0)])
+    """The first recorded value of one layer or parameter, at its first call; NaN without any."""
+    grid = run.series(table, column, name).only([(name, 0)])
     values = grid.values[grid.present]
     return float(values[0]) if values.size else math.nan

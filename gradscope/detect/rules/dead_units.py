@@ -68,10 +68,10 @@ THRESHOLDS = (LAYER, MEAN, ROWS, FEW_ROWS, *LEARNED)
 
 
 def check(case: Case) -> Iterator[Finding]:
-    share = case.late(dead_share(case.run), 0.25)
+    share = case.late(case.of(dead_share), 0.25)
     if not share.layers or not len(share.steps):
         return
-    rows = batch_rows(case.run) or int(ROWS.value)
+    rows = case.of(batch_rows) or int(ROWS.value)
     known = np.where(share.present, share.values, 0.0)
     lasting = np.median(known, axis=0)
     dead = lasting >= (LAYER.value if rows >= FEW_ROWS.value else 1.0)

@@ -77,10 +77,10 @@ def check(case: Case) -> Iterator[Finding]:
 
 
 def _across_depth(case: Case) -> Iterator[Finding]:
-    ratio = case.start(hidden_backward_ratio(case.run), int(EARLY.value))
+    ratio = case.start(case.of(hidden_backward_ratio), int(EARLY.value))
     if not len(ratio.steps) or len(ratio.layers) < 2:
         return
-    floor = noise_floor(case.run).values[0, : len(ratio.layers)]
+    floor = case.of(noise_floor).values[0, : len(ratio.layers)]
     limit = np.fmax(RATIO.value, floor)
     known = np.where(np.isnan(ratio.values), 0.0, ratio.values)
     row = int((known / limit).max(axis=1).argmax())
@@ -109,7 +109,7 @@ def _across_depth(case: Case) -> Iterator[Finding]:
 
 
 def _through_time(case: Case) -> Iterator[Finding]:
-    for ratio in time_ratio(case.run):
+    for ratio in case.of(time_ratio):
         early = case.start(Profile("time_ratio", ratio.steps, (), ratio.values, ratio.present), int(EARLY.value))
         known = np.where(early.present & ~np.isnan(early.values), early.values, 0.0)
         if not known.size or not known.max() > RATIO.value:

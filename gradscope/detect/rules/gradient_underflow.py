@@ -73,7 +73,7 @@ THRESHOLDS = (SMALLEST, SHARE, *LEARNED)
 
 
 def check(case: Case) -> Iterator[Finding]:
-    entries = case.before_break(scaled_entries(case.run))
+    entries = case.before_break(case.of(scaled_entries))
     if case.achieved or not entries.layers or len(entries.steps) < 3 or case.blocked:
         return
     below = entries.present & (np.where(entries.present, entries.values, np.inf) < SMALLEST.value)

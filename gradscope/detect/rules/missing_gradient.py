@@ -77,6 +77,7 @@ def check(case: Case) -> Iterator[Finding]:
     ever = gradient.present.any(axis=0)
     still = np.any(np.where(frozen.present, frozen.values, 0.0) == 1.0, axis=0)
     names = [gradient.names[i] for i in np.flatnonzero(~ever & ~still) if gradient.names[i] in trainable]
+    names = [name for name in names if case.run.series("parameters", "grad_norm", name).empty]  # at every step that there is
     if not names:
         return
     more = f" and {len(names) - 1} more" if len(names) > 1 else ""

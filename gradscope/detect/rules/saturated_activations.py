@@ -61,11 +61,11 @@ THRESHOLDS = (SHARE, STEPS, *LEARNED, STALLED, PATIENCE)
 
 
 def check(case: Case) -> Iterator[Finding]:
-    share = case.before_break(saturated_share(case.run))
+    share = case.before_break(case.of(saturated_share))
     if not share.layers or not len(share.steps):
         return
     main, outputs = on_main_path(case.run), at_output(case.run)
-    late = case.late(saturated_share(case.run), 0.5)
+    late = case.late(case.of(saturated_share), 0.5)
     high = np.where(share.present, share.values, 0.0) > SHARE.value
     from_start = high[0] & (high.mean(axis=0) >= STEPS.value)
     from_start &= np.array([name in main or name in outputs or not case.achieved for name in share.layers])

@@ -111,7 +111,7 @@ def check(case: Case) -> Iterator[Finding]:
 def _untrained(case: Case) -> bool:
     """Whether the output's offset or scale is still open: the first things that any training settles."""
     offset = _late(_known(series(case.run, "output_offset")))
-    rows = batch_rows(case.run) or 1
+    rows = case.of(batch_rows) or 1
     if len(offset) and np.median(offset) ** 2 > max(OFFSET.value / rows, OFFSET_LEAST.value):
         return True
     correlation = _late(_known(series(case.run, "output_correlation")))

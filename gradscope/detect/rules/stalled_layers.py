@@ -83,7 +83,7 @@ THRESHOLDS = (RATIO, SHARE, *LEARNED, PATIENCE)
 
 
 def check(case: Case) -> Iterator[Finding]:
-    ratio = case.before_break(update_ratio(case.run))
+    ratio = case.before_break(case.of(update_ratio))
     if case.achieved or not case.patient or len(ratio.layers) < 3 or len(ratio.steps) < 3:
         return
     fixed = _unmoved_on_purpose(case)

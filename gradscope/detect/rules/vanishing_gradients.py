@@ -105,7 +105,7 @@ def check(case: Case) -> Iterator[Finding]:
 
 
 def _across_depth(case: Case) -> Iterator[Finding]:
-    ratio = case.unthrown(hidden_backward_ratio(case.run))
+    ratio = case.unthrown(case.of(hidden_backward_ratio))
     hidden = replace(ratio, layers=ratio.layers[:-1], values=ratio.values[:, :-1], present=ratio.present[:, :-1])
     if hidden.layers and len(hidden.steps):
         yield from _profile(case, hidden)
@@ -113,7 +113,7 @@ def _across_depth(case: Case) -> Iterator[Finding]:
 
 
 def _profile(case: Case, ratio: Profile) -> Iterator[Finding]:
-    floor = 1.0 / noise_floor(case.run).values[0, : len(ratio.layers)]
+    floor = 1.0 / case.of(noise_floor).values[0, : len(ratio.layers)]
     limit = np.fmin(RATIO.value, floor)
     known = np.where(np.isfinite(ratio.values) & (ratio.values > 0.0), ratio.values, np.nan)
     with np.errstate(invalid="ignore"):
@@ -164,7 +164,7 @@ def _cause(case: Case, ratio: Profile, typical: Floats) -> tuple[str | None, str
 
 
 def _underflow(case: Case) -> Iterator[Finding]:
-    ratio = case.unthrown(backward_ratio(case.run))
+    ratio = case.unthrown(case.of(backward_ratio))
     zero = ratio.present[:, :-1] & (ratio.values[:, :-1] == 0.0)
     rows = np.flatnonzero(zero.any(axis=1))
     if len(rows) < SHARE.value * len(ratio.steps) or len(rows) < FEWEST.value:
@@ -189,7 +189,7 @@ def _underflow(case: Case) -> Iterator[Finding]:
 
 
 def through_time(case: Case) -> Iterator[Finding]:
-    for ratio in time_ratio(case.run):
+    for ratio in case.of(time_ratio):
         rows = np.flatnonzero(ratio.steps < (case.broken if case.broken is not None else np.inf))
         known = np.where(ratio.present[rows] & np.isfinite(ratio.values[rows]), ratio.values[rows], np.nan)
         if not len(rows) or np.isnan(known).all():
