@@ -60,7 +60,7 @@ T = TypeVar("T")
 class Case:
     """One run before the rules; everything is computed once, when it is first asked for.
 
-    What was recorded by layer is judged at evenly spread steps where it is long and deep (``ThinnedRun``), up to the one at
+    What was recorded by layer is judged at evenly spread steps where it is long and deep (``record.thinned``), up to the one at
     which the run broke.
     """
 

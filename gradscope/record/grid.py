@@ -92,6 +92,10 @@ class Grid:
         present: Bools = self.present.T.take(at, axis=0).T
         return Grid(self.column, self.steps, kept, values, present)
 
+    def at(self, rows: Ints) -> Grid:
+        """The same grid with these rows alone."""
+        return Grid(self.column, self.steps[rows], self.entities, self.values[rows], self.present[rows])
+
     def dropna(self) -> Grid:
         """The same grid without the steps and the entities at which nothing is present."""
         rows, at = np.flatnonzero(self.present.any(axis=1)), np.flatnonzero(self.present.any(axis=0))

@@ -69,6 +69,8 @@ class Run:
         self.path = path
         self._tables = dict(tables)
         self._cache: dict[tuple[str, str], Grid] = {}
+        self._thinned: dict[int | None, tuple[dict[tuple[str, str], Grid], dict[str, Ints | None]]] = {}
+        """What ``record.thinned`` has read, by the last step that counts: grids, and each table's steps."""
 
     @property
     def name(self) -> str:
@@ -109,8 +111,7 @@ class Run:
         if column not in TABLES[table].column_names:
             raise KeyError(f"table {table!r} has no column {column!r}")
         if (whole := self._cache.get((table, column))) is not None:
-            rows = np.flatnonzero(whole.steps == step)
-            return Grid(column, whole.steps[rows], whole.entities, whole.values[rows], whole.present[rows])
+            return whole.at(np.flatnonzero(whole.steps == step))
         data = self._tables.get(table)
         grid = data.at(column, step) if data else assemble(column, [])
         return grid.only(sorted(grid.entities, key=self._rank(table)))

@@ -24,14 +24,15 @@ class ThinnedRun(Run):
     """``whole`` at steps that are spread evenly, in each table by layer that holds more than ``MOST_VALUES`` values a column.
 
     The first ``FIRST`` and the last step are among them, none is after ``until``. The table ``steps`` is whole, and so is what
-    ``series`` gives of one layer and ``at`` of one step. A smaller table is the same as in ``whole``, read once for both.
+    ``series`` gives of one layer and ``at`` of one step. A smaller table is that of ``whole``. What one of these has read, all
+    of the same run have.
     """
 
     def __init__(self, whole: Run, until: int | None = None) -> None:
         super().__init__(whole.manifest, whole._tables, whole.path)
         self._whole = whole
         self._until = until
-        self._kept: dict[str, Ints | None] = {}
+        self._cache, self._kept = whole._thinned.setdefault(until, ({}, {}))
 
     def grid(self, table: str, column: str) -> Grid:
         return super().grid(table, column) if self.kept(table) is not None else self._whole.grid(table, column)
@@ -70,7 +71,10 @@ class ThinnedRun(Run):
         return known.steps[known.present.any(axis=1)]
 
     def _read(self, table: str, column: str, steps: Ints | None = None) -> Grid:
-        return super()._read(table, column, self.kept(table))
+        kept = self.kept(table)
+        if kept is None or (whole := self._whole._cache.get((table, column))) is None:
+            return super()._read(table, column, kept)
+        return whole.at(np.flatnonzero(np.isin(whole.steps, kept)))
 
 
 def evenly(count: int, most: int) -> Ints:

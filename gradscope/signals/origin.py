@@ -20,11 +20,10 @@ class Origin:
 
 def origin(run: Run, step: int, *, loss_is_finite: bool) -> Origin:
     """From the record of the layers at ``step``, the first whose loss or gradient was not finite."""
-    forward, backward = run.grid("layers", "forward_norm"), run.grid("layers", "backward_norm")
-    at = int(np.searchsorted(forward.steps, step))
-    if at >= len(forward.steps) or forward.steps[at] != step:
+    forward, backward = run.at("layers", "forward_norm", step), run.at("layers", "backward_norm", step)
+    if not len(forward.steps):
         return Origin("unknown", (), "No layer was recorded at that step, so where it began is not known.")
-    ahead = forward.present[at] & ~np.isfinite(forward.values[at])
+    ahead = forward.present[0] & ~np.isfinite(forward.values[0])
     if ahead.any():
         name = forward.names[int(np.flatnonzero(ahead)[0])]
         return Origin(
@@ -32,7 +31,7 @@ def origin(run: Run, step: int, *, loss_is_finite: bool) -> Origin:
         )
     if not loss_is_finite:
         return Origin("loss", (), "Every layer's output is finite: it began in the loss function.")
-    back = backward.present[at] & ~np.isfinite(backward.values[at])
+    back = backward.present[0] & ~np.isfinite(backward.values[0])
     if back.any():
         name = backward.names[int(np.flatnonzero(back)[-1])]
         return Origin(
