@@ -39,7 +39,7 @@ def frame_rows(count: int, most: int) -> Ints:
     """
     if count <= most:
         return np.arange(count)
-    half = max(most // 2, 1)
+    half = (most - 1) // 2
     even = np.linspace(0, count - 1, most - half)
     early = np.geomspace(1, count, half) - 1
     return np.unique(np.round(np.concatenate([even, early])).astype(np.int64))

@@ -18,7 +18,7 @@ from gradscope.record.run import Run
 from gradscope.render.comparison import SECTIONS, evidence, value
 from gradscope.render.places import positions
 from gradscope.render.report.attribution import attributed
-from gradscope.render.report.packing import of_frames, of_series
+from gradscope.render.report.packing import logs, of_frames, of_series
 from gradscope.render.report.shown import Shown, profiles
 from gradscope.render.words import chance, contiguous, count, fold, forward_order, number, span
 from gradscope.render.words import evidence as measured
@@ -115,7 +115,7 @@ def _finding(finding: Finding, run: Run, shown: Sequence[Shown]) -> dict[str, An
         "facts": [fact for fact in facts if fact[1]],
         "remedies": list(finding.remedies),
         "steps": list(finding.steps),
-        "threshold": finding.threshold if np.isfinite(finding.threshold) else None,
+        "threshold": finding.threshold if finding.state == "finite" and 0.0 < finding.threshold < np.inf else None,
         "signal": finding.signal,
         "show": _seen(finding, shown),
         "at": {p.id: contiguous(positions(finding, run, p.layers)) for p in shown if p.axis == "layer"}
@@ -147,6 +147,7 @@ def _profile(shown: Shown, most: int, names: Names) -> dict[str, Any]:
         "recorded": len(shown.steps),
         "absent": absent,
         "chance": shown.chance,
+        "theory": shown.theory if shown.theory is None else logs(shown.theory),
         "broken": next((int(s) for s, f in zip(kept.steps, kept.marks, strict=True) if (f >= State.INF).any()), None),
         **of_frames(kept),
     }

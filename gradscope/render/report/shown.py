@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gradscope.record.grid import Bools, Floats, Ints
 from gradscope.record.run import Run
 from gradscope.signals.activations import dead_share, saturated_share
 from gradscope.signals.profiles import Profile, depth_profile, parameter_profile
-from gradscope.signals.ratios import backward_gain, backward_ratio, hidden_backward_ratio, noise_floor, update_ratio
+from gradscope.signals.ratios import (
+    backward_gain,
+    backward_ratio,
+    hidden_backward_ratio,
+    noise_floor,
+    predicted_backward_ratio,
+    update_ratio,
+)
 from gradscope.signals.through_time import time_ratio
 
 FINER = 3.0
@@ -21,7 +28,8 @@ class Shown:
     """One profile: ``values`` and ``present`` (S, L). ``id`` is the signal as findings name it.
 
     ``scale`` is ``size``, ``ratio`` (1 is level) or ``share`` (0 to 1); ``axis`` is ``layer`` or ``time step``; ``chance`` (L)
-    the factor within which chance alone leaves a ratio; ``share`` how finely it is reduced.
+    the factor within which chance alone leaves a ratio, ``theory`` (L) what was predicted of it before training, over that
+    of the last layer; ``share`` how finely it is reduced.
     """
 
     id: str
@@ -34,6 +42,7 @@ class Shown:
     present: Bools
     axis: str = "layer"
     chance: list[float] | None = None
+    theory: Floats | None = None
     share: float = 1.0
 
 
@@ -48,8 +57,10 @@ def _along_layers(run: Run) -> Iterator[Shown]:
     chance = [float(v) for v in floor.values[0]] if floor.layers == hidden.layers and floor.present.all() else None
     reference = hidden.reference or "the last hidden layer"
     last = backward_ratio(run)
+    depth, predicted = depth_profile(run), predicted_backward_ratio(run)
+    theory = predicted.values[0] if not predicted.empty and predicted.layers == depth.layers else None
     for profile, title, unit, scale in (
-        (depth_profile(run), "gradient at the layer's output", "gradient norm", "size"),
+        (depth, "gradient at the layer's output", "gradient norm", "size"),
         (hidden, f"gradient against that at {reference}, the last hidden layer", "ratio", "ratio"),
         (last, f"gradient against that at {last.reference}, the last layer", "ratio", "ratio"),
         (backward_gain(run), "gain: how much of the gradient each layer passes on", "gain", "ratio"),
@@ -61,10 +72,11 @@ def _along_layers(run: Run) -> Iterator[Shown]:
     ):
         shown = profile.measured
         if not shown.empty and not (scale == "ratio" and len(shown.layers) < 2):
-            yield _of(shown, title, unit, scale, chance if profile is hidden else None)
+            drawn = _of(shown, title, unit, scale)
+            yield replace(drawn, chance=chance if profile is hidden else None, theory=theory if profile is depth else None)
 
 
-def _of(profile: Profile, title: str, unit: str, scale: str, chance: list[float] | None) -> Shown:
+def _of(profile: Profile, title: str, unit: str, scale: str) -> Shown:
     share = FINER if profile.signal == "backward_norm" else 1.0
     return Shown(
         profile.signal,
@@ -75,7 +87,6 @@ def _of(profile: Profile, title: str, unit: str, scale: str, chance: list[float]
         profile.layers,
         profile.values,
         profile.present,
-        chance=chance,
         share=share,
     )
 

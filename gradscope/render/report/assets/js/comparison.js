@@ -14,7 +14,7 @@ function showComparison(section, holder) {
   });
   parts.push(element("h3", {}, "What was set up differently"));
   parts.push(found.differences.length
-    ? wide(table(["", "", ...names], found.differences.map(([section, path, values]) => [section, plain(path), ...values.map((v) => plain(v))])))
+    ? scrolled(table(["", "", ...names], found.differences.map(([section, path, values]) => [section, plain(path), ...values.map((v) => plain(v))])))
     : element("p", { class: "quiet" }, "Nothing."));
   holder.replaceChildren(...parts);
 }
@@ -22,11 +22,13 @@ function showComparison(section, holder) {
 function showConfig(holder) {
   const parts = runs.flatMap((run) => {
     const title = runs.length > 1 ? `${plain(run.label, 40)}: ${run.config.length} keys` : `${run.config.length} keys`;
+    if (!run.config.length) return [];
     return [element("details", { open: runs.length === 1 && run.config.length <= 60 }, element("summary", {}, title),
       wide(table(["key", "value"], run.config.map(([path, value]) => [plain(path), plain(value)]))))];
   });
   const notes = runs.flatMap((run) => run.notes.map((note) => element("p", { class: "quiet" }, `note: ${plain(note)}`)));
-  holder.replaceChildren(...parts, ...notes);
+  holder.replaceChildren(...(parts.length ? parts : [element("p", { class: "quiet" }, "Nothing is recorded of how it was set up.")]), ...notes);
 }
 
+const scrolled = (content) => element("div", { class: "scroll" }, content);
 const wide = (content) => element("div", { class: "wide" }, content);

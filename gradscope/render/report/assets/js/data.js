@@ -32,7 +32,7 @@ function lastUpTo(numbers, x) {
 // One signal over frames and layers. A frame is a recorded step, and stands for those up to the next frame.
 class Profile {
   constructor(raw) {
-    Object.assign(this, { id: raw.id, title: raw.title, unit: raw.unit, axis: raw.axis, scale: raw.scale, chance: raw.chance });
+    Object.assign(this, { id: raw.id, title: raw.title, unit: raw.unit, axis: raw.axis, scale: raw.scale, chance: raw.chance, theory: raw.theory && floats(raw.theory) });
     this.raw = raw;
     this.steps = raw.steps;
     this.until = raw.until || raw.steps;

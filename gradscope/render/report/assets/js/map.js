@@ -39,22 +39,23 @@ class HeatMap {
     Object.assign(this, { profile, scale });
     this.colours = Object.fromEntries(Object.entries(STATE_NAMES).map(([state, name]) => [state, rgb(colour(name))]));
     this.usual = usualLogs(profile);
-    const count = profile.layers.length, look = axisLook();
+    const count = profile.layers.length, bare = { splitLine: { show: false } }, { clientWidth: wide, clientHeight: tall } = this.holder;
+    const across = stepTicks(wide - 132), up = layerTicks(tall - 66, 20);
+    markWithZoom(this.chart, [
+      { name: "xAxis", zoom: 0, min: 0, max: end, places: across }, { name: "yAxis", zoom: 1, min: -0.5, max: count - 0.5, places: up },
+    ]);
     this.chart.setOption({
       ...BASE,
-      grid: { left: 104, right: 12, top: 8, bottom: 58 },
-      xAxis: { type: "value", min: 0, max: end, ...look, splitLine: { show: false }, axisLabel: { ...look.axisLabel, formatter: thousands } },
-      yAxis: {
-        type: "value", min: -0.5, max: count - 0.5, minInterval: 1, ...look, splitLine: { show: false },
-        axisLabel: { ...look.axisLabel, formatter: layerLabels(profile.layers, 14), showMinLabel: false, showMaxLabel: false, customValues: spread(count, 14) },
-      },
+      grid: { ...GRID, top: 8, bottom: 58 },
+      xAxis: valueAxis(0, end, across, thousands, bare),
+      yAxis: valueAxis(-0.5, count - 0.5, up, layerLabels(profile.layers, 14), bare),
       dataZoom: [
         zooming({ xAxisIndex: 0 }), zooming({ yAxisIndex: 0 }),
         { type: "slider", xAxisIndex: 0, height: 14, bottom: 10, filterMode: "none", showDetail: false, brushSelect: false, borderColor: colour("line"), fillerColor: colour("grid"), backgroundColor: "transparent", dataBackground: { lineStyle: { opacity: 0 }, areaStyle: { opacity: 0 } }, handleSize: "90%", moveHandleSize: 0 },
       ],
       series: [
         { type: "custom", id: "cells", clip: true, silent: true, data: [[0, 0]], renderItem: (params, api) => this.cells(params.coordSys, api, end) },
-        { type: "line", id: "findings", ...still, data: [], markArea: { silent: true, label: { show: false }, data: findings } },
+        { type: "line", id: "findings", ...still, data: [], z: 5, markArea: { z: 5, silent: true, data: findings } },
         { type: "line", id: "cursor", ...still, data: [] },
       ],
     }, true);
@@ -148,14 +149,6 @@ function usualLogs(profile) {
   return sums.map((sum, layer) => sum / Math.max(counted[layer], 1));
 }
 
-// At most `most` positions of 0..count-1, evenly, first and last among them.
-function spread(count, most) {
-  const stride = Math.max(Math.ceil((count - 1) / Math.max(most - 1, 1)), 1), places = [];
-  for (let i = 0; i < count - 1; i += stride) places.push(i);
-  if (places.length > 1 && count - 1 - places[places.length - 1] < stride * 0.6) places.pop();
-  return [...places, Math.max(count - 1, 0)];
-}
-
 // The colours' scale, and one entry for each special state that occurs.
 function mapLegend(holder, profiles, scale) {
   const ramp = element("canvas", { class: "ramp", width: 130, height: 12, "aria-hidden": "true" }), context = ramp.getContext("2d");
@@ -164,7 +157,7 @@ function mapLegend(holder, profiles, scale) {
     context.fillStyle = `rgb(${scale.of(profiles[0].scale === "share" ? Math.log10(x / 129) : share)})`;
     context.fillRect(x, 0, 1, 12);
   }
-  const entries = [element("span", {}, `${profiles[0].unit}: ${scale.ticks[0]}`, ramp, scale.middle ? `(white: ${scale.middle}) ` : "", scale.ticks[1])];
+  const entries = [element("span", {}, `${profiles[0].unit}: ${scale.ticks[0]}`, ramp, scale.middle ? `(grey: ${scale.middle}) ` : "", scale.ticks[1])];
   const since = new Map();
   for (const profile of profiles) for (const [state, step] of profile.extent.since) since.set(state, Math.min(step, since.get(state) ?? step));
   for (const [state, step] of [...since].sort((a, b) => b[0] - a[0])) {

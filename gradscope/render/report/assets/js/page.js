@@ -16,7 +16,7 @@ const maps = new Map(runs.map((run) => {
 }));
 const profileChart = new ProfileChart(byId("profile"), (layer) => point({ layer }), (layer) => choose({ layer }));
 const seriesChart = new SeriesChart(byId("series"), sayStep);
-const causeChart = new AttributionChart(byId("attribution"), sayLink);
+const causeChart = new AttributionChart(byId("attribution"), sayBar);
 
 // The steps that the slider stops at: those of the run that has most of them.
 function stops() {
@@ -31,11 +31,18 @@ function drawMaps() {
     map.title.hidden = map.holder.hidden = !profile;
     if (!profile) continue;
     map.chart ||= new HeatMap(map.holder, run, (of, at) => point(at && { layer: at.layer, frame: at.frame, run: of }), (of, at) => choose({ layer: at.layer, step: of.profiles.get(chosen.signal).steps[at.frame] }));
-    const boxes = findingsOf(run).flatMap((f) => f.at[chosen.signal].map(([a, b]) => [{ coord: [f.steps[0], a - 0.5], itemStyle: { color: "transparent", borderColor: colour(f.severity), borderWidth: 1.5 } }, { coord: [f.steps[1] + 1, b + 0.5] }]));
+    const boxes = findingsOf(run).flatMap((f) => f.at[chosen.signal].map(([a, b]) => frameOf(f, a, b)));
     map.chart.show(profile, scale, end, boxes);
     map.holder.setAttribute("aria-label", `Heat map of ${profile.title}, ${profile.layers.length} ${profile.axis}s by ${thousands(profile.raw.recorded)} recorded steps, of ${plain(run.label, 60)}. Arrow keys move the cursor; the table below has the numbers.`);
   }
   if (shown.length) mapLegend(byId("map-legend"), shown.map((c) => c.profile), scale);
+}
+
+// The layers `a` to `b` and the steps of a finding, framed in the map, with its code where there is room.
+function frameOf(finding, a, b) {
+  const paint = colour(`frame-${finding.severity}`), [first, last] = finding.steps;
+  const label = { show: true, position: "insideTopLeft", distance: 4, formatter: finding.code, color: paint, fontSize: 11, fontWeight: 600, textBorderColor: "#fff", textBorderWidth: 3 };
+  return [{ coord: [first, a - 0.5], label, itemStyle: { color: "transparent", borderColor: paint, borderWidth: 1.5 } }, { coord: [last + 1, b + 0.5] }];
 }
 
 function drawProfile() {
@@ -49,15 +56,17 @@ function drawProfile() {
   if (runs.length > 1) shown.forEach(({ run }) => notes.push(element("span", {}, swatch(runColour(run.index)), plain(run.label, 40))));
   if (profile.reduced) notes.push(element("span", {}, `band: smallest to largest of steps ${thousands(profile.steps[frame])} to ${thousands(profile.until[frame])}; ${thousands(profile.raw.recorded)} recorded steps are shown in ${thousands(profile.steps.length)} frames`));
   if (profile.chance && chosen.log && runs.length === 1) notes.push(element("span", {}, swatch(colour("chance")), "what chance alone gives at this width"));
+  if (profile.theory && runs.length === 1) notes.push(element("span", {}, swatch(colour("ink"), true), "theory, before training"));
   if (profile.raw.absent) notes.push(element("span", {}, `${profile.raw.absent} of ${profile.layers.length} were not recorded`));
   byId("profile-legend").replaceChildren(...notes);
   refill.profile();
 }
 
-function swatch(paint) {
+function swatch(paint, dotted = false) {
   const canvas = element("canvas", { width: 26, height: 12, "aria-hidden": "true" }), context = canvas.getContext("2d");
   context.fillStyle = paint;
-  context.fillRect(0, 0, 26, 12);
+  if (dotted) for (let x = 0; x < 26; x += 5) context.fillRect(x, 5, 2, 2);
+  else context.fillRect(0, 0, 26, 12);
   return canvas;
 }
 
@@ -74,14 +83,16 @@ function drawSeries() {
 
 function drawCause() {
   const found = attributions[chosen.run];
-  byId("cause").hidden = !found;
+  byId("cause").hidden = !attributions.some(Boolean);
   if (!found) return;
-  const frame = causeChart.show(found, chosen.step), whole = found.kinds.reduce((sum, _, k) => sum + found.total(frame, k), 0);
-  const name = runs.length > 1 ? `${plain(runs[chosen.run].label, 40)}: ` : "";
-  byId("cause-words").textContent = `${name}at step ${thousands(found.steps[frame])}, ` + (Number.isNaN(whole) ? "not every link was recorded." : `${number(whole)} decades from the last layer to the first.`);
+  const frame = causeChart.show(found, chosen.step), said = (words, decades) => (Number.isNaN(decades) ? words : `${words} ${number(decades)}`);
+  byId("cause-run").value = chosen.run;
+  byId("cause-words").textContent = `At step ${thousands(found.steps[frame])}, ${found.said(frame)}. Bars below 0 take from the gradient, bars above 0 add to it.`;
   byId("attribution").setAttribute("aria-label", byId("cause-words").textContent);
-  byId("cause-legend").replaceChildren(...found.words.map((words, k) => element("span", {}, swatch(colour(`kind-${found.kinds[k]}`)), `${words} ${number(found.total(frame, k))}`)),
+  byId("cause-legend").replaceChildren(...found.words.map((words, k) => element("span", {}, swatch(colour(`kind-${found.kinds[k]}`)), said(words, found.total(frame, k)))),
+    ...(found.together > 1 ? [element("span", {}, `each bar: ${found.together} links`)] : []),
     ...(found.unexplained.length ? [element("span", {}, `${found.unexplained.length} links cannot be told apart: ${plain(found.unexplained[0][1])}`)] : []));
+  sayBar(null);
   refill.cause();
 }
 
@@ -107,11 +118,11 @@ function sayStep(step) {
   seriesChart.cursor(at);
 }
 
-function sayLink(link) {
+function sayBar(bar) {
   const found = attributions[chosen.run];
-  if (!found || link === null || link < 0 || link >= found.layers.length) { byId("cause-readout").textContent = ""; return; }
+  if (!found || bar === null || bar < 0 || bar >= found.bars) { byId("cause-readout").textContent = "Point at a bar to read it."; return; }
   const frame = found.frame(chosen.step);
-  byId("cause-readout").textContent = `${plain(found.from[link], 30)} → ${plain(found.layers[link], 30)}  ` + found.words.map((words, k) => `${words} ${number(found.at(frame, link, k))}`).join("   ");
+  byId("cause-readout").textContent = `${found.between(bar, 30)}  ` + found.words.map((words, k) => `${words} ${number(found.total(frame, k, ...found.links(bar)))}`).join("   ");
 }
 
 // Choose something; what depends on it is drawn anew.
@@ -197,14 +208,23 @@ function start() {
   showConfig(byId("config-body"));
   byId("signal").append(...[...signals].map(([id, title]) => element("option", { value: id }, plain(title, 80))));
   byId("column").append(...Object.keys(VIEWS).filter((v) => runs.some((run) => VIEWS[v].some((c) => run.series.has(c)))).map((v) => element("option", { value: v }, v)));
+  const explained = runs.filter((run) => attributions[run.index]);
+  byId("cause-run").append(...explained.map((run) => element("option", { value: run.index }, plain(run.label, 60))));
+  byId("cause-choice").hidden = explained.length < 2;
   byId("gradient").hidden = !signals.size;
   byId("loss").hidden = !runs.some((run) => run.series.size);
-  byId("foot").textContent = `Made by Gradscope ${report.version}. ` + runs.map((run) => `${plain(run.label, 40)}: recorded ${run.created.slice(0, 16).replace("T", " ")} UTC by ${run.gradscope}`).join("; ") + ". Hold Ctrl and turn the wheel to zoom, drag to move. This file loads nothing.";
+  byId("foot").textContent = `Made by Gradscope ${report.version}. ` + runs.map((run) => `${plain(run.label, 40)}: ${recordedBy(run)}`).join("; ") + ". Hold Ctrl and turn the wheel to zoom, drag to move. This file loads nothing.";
   const worst = runs.flatMap((run) => run.findings.map((f) => ({ run, f }))).find(({ f }) => f.show.chart === "profile");
   const last = Math.max(...runs.map((run) => lastFinite(run)), 0);
-  choose({ signal: signals.keys().next().value ?? null, step: last, run: worst ? worst.run.index : 0, view: byId("column").value || "Loss", redraw: true });
+  const told = worst && attributions[worst.run.index] ? worst.run : explained[0];
+  choose({ signal: signals.keys().next().value ?? null, step: last, run: told ? told.index : 0, view: byId("column").value || "Loss", redraw: true });
   byId("nav").append(...[...document.querySelectorAll("main > section[id]:not([hidden])")].filter((s) => s.querySelector("h2")).map((s) => element("a", { href: `#${s.id}` }, s.querySelector("h2").textContent)));
   listen();
+}
+
+function recordedBy(run) {
+  const when = run.created ? ` ${run.created.slice(0, 16).replace("T", " ")} UTC` : "";
+  return run.gradscope ? `recorded${when} by ${run.gradscope}` : `recorded${when}`;
 }
 
 // The last frame at which no layer is infinite or NaN; that is what sentences and thresholds speak of.
@@ -221,6 +241,7 @@ function lastFinite(run) {
 function listen() {
   byId("signal").addEventListener("change", (e) => choose({ signal: e.target.value, layer: null, matches: [] }));
   byId("column").addEventListener("change", (e) => choose({ view: e.target.value }));
+  byId("cause-run").addEventListener("change", (e) => choose({ run: Number(e.target.value) }));
   byId("step").addEventListener("input", (e) => choose({ step: stops()[Number(e.target.value)] }));
   byId("search").addEventListener("input", () => search(false));
   byId("search").addEventListener("keydown", (e) => { if (e.key === "Enter") search(true); });

@@ -8,11 +8,13 @@ class ProfileChart {
 
   // `curves`: { run, profile, frame }, one per run; `findings`: of the first run, where they stand among the layers.
   show(curves, logarithmic, findings, matches) {
-    const { profile } = curves[0], count = Math.max(...curves.map((c) => c.profile.layers.length)), look = axisLook();
+    const { profile } = curves[0], count = Math.max(...curves.map((c) => c.profile.layers.length)), along = layerTicks(this.chart.getWidth() - 132, 110);
     const share = profile.scale === "share", log = logarithmic && !share;
     const heights = this.heights(curves, log, findings);
     const series = curves.flatMap((curve, i) => this.curve(curve, log, heights, i, curves.length));
-    const marks = findings.flatMap((f) => (f.threshold !== null && f.signal === profile.id && f.threshold > 0 ? [{ f, at: log ? Math.log10(f.threshold) : f.threshold }] : []));
+    const marks = limits(findings, curves[0]).map(({ f, at, of }) => ({ f, at: log ? at : 10 ** at, of }));
+    const away = (layer) => (marks.length ? Math.abs(profile.at(curves[0].frame, layer).log - limits(findings, curves[0])[0].at) || 0 : 0);
+    const end = away(0) > away(count - 1) ? "Start" : "End"; // words on a threshold stand where the curve is further from it
     series.push({
       type: "line", id: "marks", ...still, data: [],
       markArea: { silent: true, label: { show: false }, data: findings.flatMap((f) => (f.at[profile.id] || []).map(([a, b]) => [{ xAxis: a - 0.5, itemStyle: { color: colour(f.severity), opacity: 0.07 } }, { xAxis: b + 0.5 }])) },
@@ -20,23 +22,18 @@ class ProfileChart {
         ...still,
         data: [
           ...(profile.scale === "ratio" ? [{ yAxis: log ? 0 : 1, lineStyle: { color: colour("quiet"), type: "solid", width: 1 }, label: { show: false } }] : []),
-          ...marks.map(({ f, at }) => ({ yAxis: at, lineStyle: { color: colour(f.severity), type: [5, 4] }, label: { position: "insideEndTop", formatter: `${f.code} threshold ${number(f.threshold)}`, color: colour(f.severity), fontSize: 11 } })),
+          ...marks.map(({ f, at, of }, i) => ({ yAxis: at, lineStyle: { color: colour(f.severity), type: [5, 4] }, label: { position: `inside${end}${i % 2 ? "Bottom" : "Top"}`, formatter: `${f.code} threshold ${number(f.threshold)}${this.chart.getWidth() < 600 ? "" : of}`, color: colour(f.severity), fontSize: 11, textBorderColor: colour("paper"), textBorderWidth: 3 } })),
           ...matches.map((at) => ({ xAxis: at, lineStyle: { color: colour("focus"), type: "solid", width: 1, opacity: 0.6 }, label: { show: false } })),
         ],
       },
     }, { type: "line", id: "cursor", ...still, data: [] });
-    const steps = profile.axis === "time step";
+    const steps = profile.axis === "time step", name = { nameLocation: "middle" };
+    markWithZoom(this.chart, [{ name: "xAxis", zoom: 0, min: -0.5, max: count - 0.5, places: along }]);
     this.chart.setOption({
       ...BASE,
-      grid: { left: 104, right: 16, top: 14, bottom: 46 },
-      xAxis: {
-        type: "value", min: -0.5, max: count - 0.5, ...look, splitLine: { show: false }, name: steps ? "time step" : "layer, from input to output", nameLocation: "middle", nameGap: 28,
-        axisLabel: { ...look.axisLabel, formatter: layerLabels(profile.layers, 16), showMinLabel: false, showMaxLabel: false, customValues: spread(count, Math.max(Math.floor(this.chart.getWidth() / 110), 2)) },
-      },
-      yAxis: {
-        type: "value", min: heights.min, max: heights.max, ...look, name: profile.unit, nameLocation: "middle", nameGap: 62,
-        axisLabel: { ...look.axisLabel, formatter: heights.label, customValues: heights.ticks }, axisTick: { ...look.axisTick, customValues: heights.ticks },
-      },
+      grid: { ...GRID, top: 14, bottom: 46 },
+      xAxis: valueAxis(-0.5, count - 0.5, along, layerLabels(longest(curves).layers, 16), { ...name, splitLine: { show: false }, axisLabel: { alignMaxLabel: count > 12 ? "right" : "center" }, name: steps ? "time step" : "layer, from input to output", nameGap: 28 }),
+      yAxis: valueAxis(heights.min, heights.max, () => heights.ticks, heights.label, { ...name, name: profile.unit, nameGap: 62 }),
       dataZoom: [zooming({ xAxisIndex: 0 })],
       series,
     }, true);
@@ -54,15 +51,14 @@ class ProfileChart {
       const ticks = [0, 0.25, 0.5, 0.75, 1].map((t) => t * most);
       return { min: 0, max: above === null ? most * 1.05 : above + rest / 2, zero: 0, above, ticks: above === null ? ticks : [...ticks, above], label: (at) => (at === above ? "inf, NaN" : number(at, 3)) };
     }
-    for (const f of findings) if (f.signal === profile.id && f.threshold > 0) [low, high] = [Math.min(low, Math.log10(f.threshold)), Math.max(high, Math.log10(f.threshold))];
+    for (const { at } of limits(findings, curves[0])) [low, high] = [Math.min(low, at), Math.max(high, at)];
     const short = Math.max(2 - (high - low), 0) / 2;
     [low, high] = [Math.floor((low - short) * 2) / 2, Math.ceil((high + short) * 2) / 2];
     const room = (high - low) * 0.07, zero = states.has(ZERO) ? low - room : null, above = states.has(INF) || states.has(NAN) ? high + room : null;
-    const stride = [1, 2, 3, 5, 10, 20, 50, 100].find((s) => (high - low) / s <= 8) || 200, ticks = [];
-    for (let e = Math.ceil(low / stride) * stride; e <= high; e += stride) ticks.push(e);
+    const ticks = logTicks(low, high);
     if (zero !== null) ticks.push(zero);
     if (above !== null) ticks.push(above);
-    const label = (at) => (at === zero ? "0" : at === above ? "inf, NaN" : powerOfTen(at));
+    const label = (at) => (at === zero ? "0" : at === above ? "inf, NaN" : logLabel(at));
     return { min: zero === null ? low : zero - room / 2, max: above === null ? high : above + room / 2, zero, above, ticks, label };
   }
 
@@ -88,6 +84,8 @@ class ProfileChart {
     if (profile.chance && log && of === 1) made.push(ribbon("chance", profile.chance.map((factor, i) => [i, -Math.log10(factor), Math.log10(factor)]), colour("chance"), 1));
     if (band.length) made.push(ribbon(`band-${index}`, band, paint, 0.22));
     made.push({ type: "line", id: `curve-${index}`, data: line, silent: true, showSymbol: profile.layers.length <= 60, symbol: SYMBOLS[index % 4], symbolSize: 5, itemStyle: { color: paint }, lineStyle: { color: paint, width: 2, type: DASHES[index % 4] }, z: 3 });
+    const theory = profile.theory && of === 1 && theoryLine(profile);
+    if (theory) made.push({ type: "line", id: "theory", data: theory.map((x, layer) => [layer, Number.isFinite(x) ? place(x) : null]), silent: true, showSymbol: false, lineStyle: { color: colour("ink"), width: 1.5, type: [2, 3] }, z: 4 });
     made.push({ type: "scatter", id: `special-${index}`, data: special, silent: true, symbolSize: 8, itemStyle: { color: paint, borderWidth: 1.5 }, z: 4 });
     return made;
   }
@@ -97,6 +95,27 @@ class ProfileChart {
     this.chart.setOption({ series: [{ id: "cursor", markLine: { ...still, label: { show: false }, lineStyle: line, data: layer === null ? [] : [{ xAxis: layer }] } }] });
   }
 }
+
+// Where findings have their thresholds among the sizes shown, as log10. A ratio of the gradient to that of one layer stands
+// at so much of it in the gradient itself.
+function limits(findings, { profile, frame }) {
+  const reference = { backward_ratio: profile.layers.length - 1, hidden_backward_ratio: profile.layers.length - 2 };
+  return findings.flatMap((f) => {
+    if (f.threshold === null) return [];
+    if (f.signal === profile.id) return [{ f, at: Math.log10(f.threshold), of: "" }];
+    const layer = profile.id === "backward_norm" ? reference[f.signal] : undefined;
+    const size = layer >= 0 ? profile.at(frame, layer).log : NaN;
+    return Number.isFinite(size) ? [{ f, at: Math.log10(f.threshold) + size, of: ` of the gradient at ${plain(profile.layers[layer], 24)}` }] : [];
+  });
+}
+
+// What theory predicted before the first step, from the first step's gradient at the last layer on.
+function theoryLine(profile) {
+  const head = profile.at(0, profile.layers.length - 1).log;
+  return Number.isFinite(head) ? [...profile.theory].map((log) => log + head) : null;
+}
+
+const longest = (curves) => curves.reduce((a, b) => (b.profile.layers.length > a.profile.layers.length ? b : a)).profile;
 
 // A filled band of points [x, low, high].
 function ribbon(id, points, paint, opacity) {

@@ -19,6 +19,7 @@ class SeriesChart {
     const place = (v) => (log ? Math.log10(v) : v), pad = Math.max((place(most) - place(least)) * 0.06, log ? 0.15 : Math.abs(most) * 0.1 || 0.1);
     const [low, high] = values.length ? [place(least) - pad, place(most) + pad] : [0, 1];
     const broken = shown.some(({ series }) => series.states.some((s) => s >= INF)), above = high + (high - low) * 0.08;
+    const upright = log ? logTicks(low, high, 6) : roundTicks(low, high, 5), across = stepTicks(this.chart.getWidth() - 132);
     const foot = 22 + lanes.length * 16;
     const lines = shown.flatMap(({ run, column, series }, i) => {
       const paint = runs.length > 1 ? runColour(run.index) : colour(column.startsWith("validation") ? "run-1" : "run-0"), second = column !== columns[0];
@@ -30,16 +31,18 @@ class SeriesChart {
       ];
     });
     const spans = findings.filter((f) => f.show.chart === "series" && f.steps[1] - f.steps[0] < end - 1).map((f) => [{ xAxis: f.steps[0], itemStyle: { color: colour(f.severity), opacity: 0.09 } }, { xAxis: f.steps[1] + 1 }]);
-    const x = { type: "value", min: 0, max: end, ...look, splitLine: { show: false } };
+    const steps = (gridIndex, more) => valueAxis(0, end, across, thousands, { gridIndex, splitLine: { show: false }, ...more });
+    markWithZoom(this.chart, [{ name: "xAxis", count: 2, zoom: 0, min: 0, max: end, places: across }]);
+    const named = { name: "training step", nameLocation: "middle", nameGap: 26 };
     this.chart.setOption({
       ...BASE,
-      grid: [{ left: 104, right: 16, top: 12, bottom: 26 + foot }, { left: 104, right: 16, height: Math.max(lanes.length * 16, 1), bottom: 44 }],
+      grid: [{ ...GRID, top: 12, bottom: 26 + foot }, { ...GRID, height: Math.max(lanes.length * 16, 1), bottom: 44 }],
       xAxis: [
-        { ...x, gridIndex: 0, axisLabel: { show: !lanes.length, ...look.axisLabel, formatter: thousands } },
-        { ...x, gridIndex: 1, show: lanes.length > 0, axisLabel: { ...look.axisLabel, formatter: thousands }, name: "training step", nameLocation: "middle", nameGap: 26 },
+        steps(0, lanes.length ? { axisLabel: { show: false } } : named),
+        steps(1, { show: lanes.length > 0, ...named }),
       ],
       yAxis: [
-        { type: "value", gridIndex: 0, min: low, max: broken ? above + (high - low) * 0.04 : high, ...look, axisLabel: { ...look.axisLabel, formatter: (at) => (broken && at > high ? "" : number(log ? 10 ** at : at)) } },
+        valueAxis(low, broken ? above + (high - low) * 0.04 : high, () => upright, log ? logLabel : (at) => number(at, 6), { gridIndex: 0 }),
         { type: "category", gridIndex: 1, inverse: true, data: lanes.map((lane, i) => String(i)), axisLine: { show: false }, axisTick: { show: false }, axisLabel: { color: colour("quiet"), fontSize: 11, interval: 0, formatter: (i) => (lanes[i] ? EVENT_WORDS[lanes[i].kind] : "") } },
       ],
       dataZoom: [zooming({ xAxisIndex: [0, 1] })],

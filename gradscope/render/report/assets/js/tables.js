@@ -7,10 +7,10 @@ function whenOpen(details, make) {
 }
 
 function profileTable(curves) {
-  const longest = curves.reduce((a, b) => (b.profile.layers.length > a.profile.layers.length ? b : a)).profile;
-  const head = [longest.axis, ...curves.map(({ run, profile, frame }) => `${plain(run.label, 30)}, step ${thousands(profile.steps[frame])}`)];
+  const { axis, layers } = longest(curves);
+  const head = [axis, ...curves.map(({ run, profile, frame }) => `${plain(run.label, 30)}, step ${thousands(profile.steps[frame])}`)];
   const cell = ({ profile, frame }, i) => (i < profile.layers.length ? number(profile.at(frame, i).value) : "");
-  return table(head, longest.layers.map((name, i) => [plain(name), ...curves.map((curve) => cell(curve, i))]));
+  return table(head, layers.map((name, i) => [plain(name), ...curves.map((curve) => cell(curve, i))]));
 }
 
 function seriesTable(columns) {
