@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -140,6 +141,13 @@ def _edge(slope: Callable[[Tensor], Tensor], flat: Tensor, steep: Tensor, level:
     return float(flat)
 
 
+class Erf(nn.Module):
+    """The error function, which torch has as a function alone."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.erf(x)
+
+
 FUNCTIONAL: dict[str, nn.Module] = {
     "ReluBackward0": nn.ReLU(),
     "SigmoidBackward0": nn.Sigmoid(),
@@ -153,9 +161,27 @@ FUNCTIONAL: dict[str, nn.Module] = {
     "HardtanhBackward0": nn.Hardtanh(),
     "HardsigmoidBackward0": nn.Hardsigmoid(),
     "HardswishBackward0": nn.Hardswish(),
+    "ErfBackward0": Erf(),
+    "CeluBackward0": nn.CELU(),
 }
 """Activations called as functions, by the autograd node that they leave; parameters other than the default's move the
 flat parts too little to matter for the kinds above (a leaky slope aside, which never counts as flat at its default)."""
+
+
+_WITH_OPTIONS: dict[str, Callable[[Any], nn.Module]] = {
+    "LeakyReluBackward0": lambda node: nn.LeakyReLU(node._saved_negative_slope),
+    "EluBackward0": lambda node: nn.SELU() if node._saved_scale != 1 else nn.ELU(node._saved_alpha),
+    "CeluBackward0": lambda node: nn.CELU(node._saved_alpha),
+    "SoftplusBackward0": lambda node: nn.Softplus(float(node._saved_beta), float(node._saved_threshold)),
+    "HardtanhBackward0": lambda node: nn.Hardtanh(float(node._saved_min_val), float(node._saved_max_val)),
+    "GeluBackward0": lambda node: nn.GELU(node._saved_approximate),
+}
+
+
+def as_module(node: object) -> nn.Module | None:
+    """The module that does as a functional activation's node did, options and all; None for another operation."""
+    name = type(node).__name__
+    return _WITH_OPTIONS[name](node) if name in _WITH_OPTIONS else FUNCTIONAL.get(name)
 
 
 def inputs_of(node: object) -> Tensor | None:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gradscope.capture.activations import FUNCTIONAL
+from gradscope.capture.activations import as_module
 from gradscope.capture.naming import public_names, unwrap
 
 RESHAPES = ("View", "Reshape", "Alias", "Squeeze", "Unsqueeze", "Clone")
@@ -110,7 +110,9 @@ class Calls:
         if output.grad_fn is not None:
             self._made.add(output.grad_fn)
         if not type(module).__module__.startswith("torch.nn.") and args and isinstance(args[0], Tensor):
-            self._open[-1][-1].unchanged = torch.equal(output, args[0])
+            call = self._open[-1][-1]
+            call.unchanged = torch.equal(output, args[0])
+            call.module = _wrapped(output.grad_fn, args[0].grad_fn) or module
 
     def _see(self, module: nn.Module, tensor: Tensor) -> None:
         if self.inputs is None and not isinstance(module, SHAPING):
@@ -118,9 +120,15 @@ class Calls:
         node: Any = tensor.grad_fn
         while node is not None and node not in self._made and any(part in type(node).__name__ for part in RESHAPES):
             node = node.next_functions[0][0]
-        if node is not None and node not in self._made and (phi := FUNCTIONAL.get(type(node).__name__)) is not None:
+        if node is not None and node not in self._made and (phi := as_module(node)) is not None:
             self._made.add(node)
             self._open[-1].append(Call("", phi))
+
+
+def _wrapped(made: Any, source: Any) -> nn.Module | None:
+    """The activation that a module of one's own calls as a function, where that is all it does."""
+    phi = as_module(made)
+    return phi if phi is not None and source is not None and made.next_functions[0][0] is source else None
 
 
 def _inputs(tensor: Tensor) -> Inputs | None:

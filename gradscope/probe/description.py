@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gradscope import theory
+from gradscope.capture.activations import Erf
 from gradscope.probe.calls import SHAPING, Call, Calls
 from gradscope.signals.attribution import KINDS, Attribution
 
@@ -36,6 +37,7 @@ _OPTIONS: Mapping[type[nn.Module], tuple[str, tuple[str, ...]]] = {
     nn.Tanhshrink: ("tanhshrink", ()),
     nn.Softshrink: ("softshrink", ("lambd",)),
     nn.Hardshrink: ("hardshrink", ("lambd",)),
+    Erf: ("erf", ()),
 }
 """Torch's activations by class: theory's name, and the attributes that are its options."""
 

@@ -218,6 +218,17 @@ def fixed_points(activation: Nonlinearity, sigma_w: float, sigma_b: float = 0.0)
     return tuple(_fixed_point(activation, q, sigma_w, sigma_b) for q in sorted(lengths))
 
 
+def unstable_length(activation: Nonlinearity, sigma_w: float, sigma_b: float = 0.0) -> float | None:
+    """The smallest length that the map leaves as it is and drives all others away from; None without one."""
+    growths = _growths(activation, sigma_w, sigma_b)
+    least = ROUNDING * LENGTHS
+    rises = np.flatnonzero((growths < -least)[:-1] & (growths > least)[1:])
+    if not len(rises):
+        return None
+    low, high = (math.log(LENGTHS[rises[0] + i]) for i in (0, 1))
+    return math.exp(root(lambda x: float(next_length(activation, math.exp(x), sigma_w, sigma_b)) - math.exp(x), low, high))
+
+
 def _fixed_point(activation: Nonlinearity, length: float, sigma_w: float, sigma_b: float) -> FixedPoint:
     q = max(length, _NOUGHT)
     z, w = gaussian_nodes(q, activation.kinks)

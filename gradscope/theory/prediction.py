@@ -28,10 +28,13 @@ from gradscope.theory.layers import (
     needs_overlap,
     walk,
 )
+from gradscope.theory.meanfield import unstable_length
 
 Floats = NDArray[np.float64]
 
 _FLOAT32 = 3.4e38
+_STRETCH = 3  # matrices with their activations that make a net in which a fixed point matters
+_NEAR = 3.0  # how far, either way, a signal may begin from an unstable length for that to be said
 _NARROW = 16  # units in a hidden layer; the log of a chi-square of fewer is far from Gaussian
 
 
@@ -230,6 +233,26 @@ def _flat(layers: Sequence[Layer]) -> Iterator[Layer]:
             yield from _flat(layer.branch)
 
 
+def _near_unstable(layers: Sequence[Layer], passed: Sequence[Passage]) -> str | None:
+    """Where a plain stretch of like layers has a length that all others leave, and the signal begins near it."""
+    pairs = [(i, x, y) for i, (x, y) in enumerate(pairwise(layers)) if isinstance(x, Linear) and isinstance(y, Activation)]
+    kinds = {y for _, _, y in pairs}
+    if len(pairs) < _STRETCH or len(kinds) > 1:
+        return None
+    kind = kinds.pop()
+    sigma_w, sigma_b = (
+        math.sqrt(float(np.mean(np.square([getattr(x, s) for _, x, _ in pairs])))) for s in ("sigma_w", "sigma_b")
+    )
+    length = unstable_length(find_activation(kind.name, **dict(kind.options)), sigma_w, sigma_b)
+    start = passed[pairs[0][0]].signal.length
+    if length is None or not 1.0 / _NEAR < start / length < _NEAR:
+        return None
+    return (
+        f"a mean square of {length:.3g} is an unstable fixed point of {kind.name} at gain {sigma_w:.4g}: shorter signals "
+        "shrink away from it with depth, longer ones grow, and chance may turn one into the other"
+    )
+
+
 def _notes(layers: Sequence[Layer], passed: Sequence[Passage], spread: float) -> Iterator[str]:
     for name in dict.fromkeys(x.name for x in _flat(layers) if isinstance(x, Activation)):
         if not find_activation(name).continuous:
@@ -243,6 +266,8 @@ def _notes(layers: Sequence[Layer], passed: Sequence[Passage], spread: float) ->
             f"the signal leaves an unstable fixed point: a length that is 1 % off early on ends {worst:.3g} % off, "
             "so the prediction is rough at finite width"
         )
+    elif note := _near_unstable(layers, passed):
+        yield note
     beyond = next((i for i, p in enumerate(passed) if p.signal.length > _FLOAT32**2), None)
     if beyond is not None:
         yield f"the signal leaves the range of float32 at layer {beyond + 1} of {len(passed)}, counting what stands between"

@@ -18,63 +18,12 @@ from gradscope.errors import UnsupportedError, UsageError
 from gradscope.record.finding import Verdict
 from gradscope.training.architectures.mlp import Options, build
 from gradscope.training.options import Residual
-from tests.theory.settings import GRID
-
-WIDTH, DEPTH = 512, 10
-TOLERANCE = 0.035
-"""Of the squared norm's factor per layer: three standard errors of one net of this size and 8 samples."""
-TORCH: dict[str, Any] = {
-    "linear": nn.Identity,
-    "relu": nn.ReLU,
-    "leaky_relu": lambda: nn.LeakyReLU(0.1),
-    "tanh": nn.Tanh,
-    "sigmoid": nn.Sigmoid,
-    "gelu": nn.GELU,
-    "elu": nn.ELU,
-    "selu": nn.SELU,
-    "silu": nn.SiLU,
-    "softplus": nn.Softplus,
-}
-SETTINGS = [known.setting for known in GRID if known.setting.activation in TORCH]
-
-
-def chain(
-    activation: str, sigma_w: float, sigma_b: float, *, depth: int = DEPTH, width: int = WIDTH, seed: int = 0
-) -> nn.Module:
-    torch.manual_seed(seed)
-    layers: list[nn.Module] = []
-    for _ in range(depth):
-        linear = nn.Linear(width, width)
-        nn.init.normal_(linear.weight, std=sigma_w / math.sqrt(width))
-        nn.init.normal_(linear.bias, std=sigma_b) if sigma_b else nn.init.zeros_(linear.bias)
-        layers += [linear, TORCH[activation]()]
-    return nn.Sequential(*layers[:-1])
-
-
-def rows(count: int, width: int) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(5)
-    return torch.randn(count, width, generator=generator), torch.randint(0, 3, (count,), generator=generator)
+from tests.probe.nets import chain, rows
 
 
 def mlp(**options: Any) -> nn.Module:
     torch.manual_seed(0)
     return build(Options(**options), (20,), 3)
-
-
-@pytest.mark.parametrize("setting", SETTINGS, ids=str)
-def test_a_setting_of_the_grid_measures_what_theory_predicts(setting: Any) -> None:
-    model = chain(setting.activation, math.sqrt(setting.sigma_w_squared), math.sqrt(setting.sigma_b_squared))
-    x, _ = rows(8, WIDTH)
-    weights = torch.randn(8, WIDTH, generator=torch.Generator().manual_seed(7))
-    found = gradscope.probe(model, (x, weights), lambda out, w: (out * w).sum())
-    first = found.layers[0]
-    assert found.theory is None
-    assert first.ratio is not None
-    assert first.predicted is not None
-    factor = (first.ratio / first.predicted.ratio) ** (2 / (DEPTH - 1))
-    assert abs(factor - 1.0) < TOLERANCE
-    assert found.departures == ()
-    assert first.predicted.rms == pytest.approx(first.rms, rel=0.1)
 
 
 def test_the_gains_multiply_to_the_ratio_and_the_decades_add_up_to_it() -> None:

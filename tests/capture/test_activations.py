@@ -1,0 +1,86 @@
+"""What kind of activation a module is, found by evaluating it once for all that are alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gradscope.capture.activations import Activation, Erf, as_module, examine
+
+
+def kind(module: nn.Module) -> str | None:
+    found = examine(module)
+    return None if found is None else found.kind
+
+
+def test_where_an_activation_is_flat_says_of_which_kind_it_is() -> None:
+    assert [kind(m) for m in (nn.ReLU(), nn.ReLU6(), nn.Tanh(), nn.Sigmoid(), Erf())] == ["one-sided"] * 2 + ["two-sided"] * 3
+    assert [kind(m) for m in (nn.Linear(2, 2), nn.Dropout(), nn.Identity(), nn.Softmax(-1), nn.Sequential(nn.ReLU()))] == [
+        None
+    ] * 5
+
+
+@pytest.mark.parametrize("slope", [0.01, 0.2])
+def test_options_make_modules_of_one_class_unlike(slope: float) -> None:
+    found = examine(nn.LeakyReLU(slope))
+    assert isinstance(found, Activation)
+    assert (found.kind == "one-sided") == (slope < 0.05)
+
+
+class Own(nn.Module):
+    def __init__(self, power: int) -> None:
+        super().__init__()
+        self.phi = [torch.tanh, torch.relu][power]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.phi(x)
+
+
+def test_a_module_that_may_do_as_it_likes_is_evaluated_itself() -> None:
+    assert [kind(Own(0)), kind(Own(1))] == ["two-sided", "one-sided"]
+    overridden, hooked = nn.Tanh(), nn.Tanh()
+    assert kind(nn.Tanh()) == "two-sided"
+    overridden.forward = torch.relu  # type: ignore[method-assign]
+    hooked.register_forward_hook(lambda _module, _args, output: output.relu())
+    assert [kind(overridden), kind(hooked)] == ["one-sided"] * 2
+
+
+def test_like_modules_of_torch_are_evaluated_once() -> None:
+    first = examine(nn.ELU(1.25))
+    assert first is not None
+    assert examine(nn.ELU(1.25)) is first
+    assert examine(nn.ELU(1.5)) is not first
+    assert examine(nn.ELU(1.25, inplace=True)) != first
+
+
+X = torch.linspace(-3.0, 3.0, 9, requires_grad=True)
+CALLED: list[tuple[Callable[[Tensor], Tensor], nn.Module]] = [
+    (F.relu, nn.ReLU()),
+    (lambda x: F.leaky_relu(x, 0.3), nn.LeakyReLU(0.3)),
+    (lambda x: F.elu(x, 0.5), nn.ELU(0.5)),
+    (F.selu, nn.SELU()),
+    (lambda x: F.celu(x, 0.5), nn.CELU(0.5)),
+    (lambda x: F.softplus(x, 2.0), nn.Softplus(2.0)),
+    (F.relu6, nn.Hardtanh(0.0, 6.0)),
+    (lambda x: F.gelu(x, approximate="tanh"), nn.GELU("tanh")),
+    (torch.erf, Erf()),
+]
+
+
+@pytest.mark.parametrize(("phi", "module"), CALLED, ids=lambda x: repr(x) if isinstance(x, nn.Module) else "")
+def test_a_function_is_the_module_with_the_options_that_its_node_has_kept(
+    phi: Callable[[Tensor], Tensor], module: nn.Module
+) -> None:
+    found = as_module(phi(X).grad_fn)
+    assert repr(found) == repr(module)
+    assert found is not None
+    assert torch.equal(found(X), phi(X))
+
+
+def test_what_is_no_activation_is_no_module() -> None:
+    assert as_module((2.0 * X).grad_fn) is None
+    assert as_module(None) is None
