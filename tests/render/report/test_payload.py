@@ -12,7 +12,7 @@ from gradscope.render.report.payload import SERIES, payload
 from gradscope.render.rows import labels
 from gradscope.signals.events import events, series
 from gradscope.signals.profiles import depth_profile
-from gradscope.signals.ratios import hidden_backward_ratio
+from gradscope.signals.ratios import backward_ratio
 from gradscope.signals.states import State
 from tests import synthetic
 from tests.render.cases import MAKERS, case
@@ -48,7 +48,7 @@ def test_a_finding_leads_to_the_signal_it_was_measured_in_and_to_its_layers() ->
     finding = data["runs"][0]["findings"][0]
     assert finding["show"] == {"chart": "profile", "signal": "backward_ratio", "step": 199}
     assert finding["at"]["backward_norm"] == [(0, 11)]
-    assert len(profile_of(data, "backward_ratio")["names"]) == len(hidden_backward_ratio(run).layers)
+    assert len(profile_of(data, "backward_ratio")["names"]) == len(backward_ratio(run).layers)
     assert ["cause", "each sigmoid passes on at most a quarter of the gradient, and there are 19 of them (GS202)"] in finding[
         "facts"
     ]
