@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from torch import nn
 
 from gradscope.capture.activations import FUNCTIONAL, Activation, examine, inputs_of, is_packed
-from gradscope.capture.gather import Gather, Key
+from gradscope.capture.gather import Gather
 from gradscope.capture.graph import Graph, Node
+from gradscope.capture.piles import Key
 from gradscope.capture.units import unit_dim
 
 
@@ -40,8 +41,9 @@ class Functional:
                 self.known[key] = found
                 self.names[key[0]] = type(module).__name__
             inputs = inputs_of(node)
-            if key in self.known and inputs is not None and key in gather.slots:
-                gather.activation(gather.slots[key], self.known[key], inputs, unit_dim(self.modules[key[0]], inputs))
+            if key in self.known and inputs is not None:
+                slot = gather.memory.slots[key]
+                gather.inputs(slot, inputs, unit_dim(self.modules[key[0]], inputs), self.known[key])
 
 
 def _fed_by(node: Node, nodes: Mapping[Node, Key]) -> Key | None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from time import perf_counter
 from typing import Any, Protocol
 
-import torch
+from torch.compiler import is_dynamo_compiling
 
 Hook = Callable[..., Any]
 Guard = Callable[[Hook], Hook]
@@ -40,16 +40,16 @@ class Guarded:
         self.hook = hook
 
     def __call__(self, *args: Any) -> Any:
-        if torch.compiler.is_dynamo_compiling():
+        if is_dynamo_compiling():
             return None
-        began = time.perf_counter()
+        began = perf_counter()
         try:
             return self.hook(*args)
         except Exception as error:
             self.watcher.fail(error)
             return None
         finally:
-            self.watcher.spent += time.perf_counter() - began
+            self.watcher.spent += perf_counter() - began
 
     def __reduce__(self) -> tuple[Any, ...]:
         return getattr, (nullcontext(), "__exit__")

@@ -19,12 +19,13 @@ from torch.autograd.graph import get_gradient_edge
 from gradscope.capture.activations import Activation, examine
 from gradscope.capture.anchor import in_backward
 from gradscope.capture.functional import Functional
-from gradscope.capture.gather import Gather, Key, Memory
+from gradscope.capture.gather import Gather
 from gradscope.capture.graph import Graph, Node, tensors_in
 from gradscope.capture.guard import Guard, unguarded
 from gradscope.capture.loops import Loops, Pass
 from gradscope.capture.naming import parameter_names
 from gradscope.capture.output import OutputTally
+from gradscope.capture.piles import Key, Memory
 from gradscope.capture.station import Station
 from gradscope.capture.through_time import Replay, unseen
 from gradscope.record.manifest import LayerInfo
@@ -168,10 +169,10 @@ class Layers:
     # ---- what counts
 
     def call(self, name: str, *, take: bool) -> int | None:
-        """The number of the call of a module that runs now, with gradient; None for one that does not count."""
-        if self._evaluating or not self.model.training or not torch.is_grad_enabled():
+        """The number of the call of a module that runs now; None for one that does not count."""
+        if self._evaluating or not self.model.training:
             return None
-        if not in_backward():
+        if torch._C._current_graph_task_id() == -1:
             number = self._calls.get(name, 0)
             if take:
                 self._calls[name] = number + 1
@@ -313,7 +314,7 @@ class Layers:
             order=known.order if known else len(self.infos),
             parameters=tuple(self._owned[p] for p in module._parameters.values() if p is not None and p in self._owned),
             trunk=trunk or (known is not None and known.trunk),
-            width=self.gather.widths[self.gather.slots[name, 0]] if (name, 0) in self.gather.slots else None,
+            width=self.memory.widths[self.memory.slots[name, 0]] if (name, 0) in self.memory.slots else None,
             activation=activation.kind if activation else None,
             recurrent=isinstance(module, nn.RNNBase) or name in self.loops.known,
             block=self.blocks.get(name),

@@ -49,13 +49,10 @@ def layer_row(step: int, layers: Layers, processes: Processes, inverse_scale: Te
     kept = [i for i in gather.seen() if gather.keys[i][0] in layers.infos]  # a sample that discovers watches more
     if not kept and not processes.many:
         return None
-    device = gather.finish(processes, inverse_scale, kept)
-    if processes.many:
-        kept = list(range(len(gather.keys)))
-    if not kept:
+    device, sums = gather.finish(processes, inverse_scale, kept)
+    if not sums.kept:
         return None
-    entities = tuple(gather.keys[i] for i in kept)
-    return Pending("layers", step, entities, device=device, complete=lambda arrived: gather.complete(arrived, kept))
+    return Pending("layers", step, tuple(sums.keys[i] for i in sums.kept), device=device, complete=sums.complete)
 
 
 def output_columns(layers: Layers, processes: Processes, inverse_scale: Tensor | None) -> dict[str, Tensor]:

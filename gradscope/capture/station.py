@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from gradscope.capture.activations import Activation
-from gradscope.capture.gather import Key
 from gradscope.capture.graph import Node, input_edge, tensors_in
-from gradscope.capture.units import unit_dim, width
+from gradscope.capture.piles import Key, Pile
+from gradscope.capture.units import LIMIT, head, unit_dim, width
 
 if TYPE_CHECKING:
     from gradscope.capture.layers import Layers
@@ -62,46 +62,44 @@ class Station:
 
     def _before(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         """An activation's inputs, before one that works in place takes them away."""
-        if module is self.module and (number := self.layers.call(self.name, take=False)) is not None:
-            self._see_inputs(module, args, number)
-
-    def _see_inputs(self, module: nn.Module, args: tuple[Any, ...], number: int) -> None:
         inputs = args[0] if args else None
-        if not isinstance(inputs, Tensor) or not inputs.requires_grad or not inputs.is_floating_point() or not inputs.numel():
+        if module is not self.module or not isinstance(inputs, Tensor) or not inputs.requires_grad:
             return
-        if self.activation is None:
-            return
-        dim = unit_dim(module, inputs, self.layers.maker(inputs))
-        slot = self.layers.gather.slot((self.name, number), width(inputs, dim))
-        self.layers.gather.activation(slot, self.activation, inputs, dim)
+        if torch.is_grad_enabled() and (number := self.layers.call(self.name, take=False)) is not None:
+            self._call(number).see_inputs(inputs)
 
     def _after(self, module: nn.Module, args: tuple[Any, ...], output: object) -> None:
         layers = self.layers
-        if module is not self.module or not layers.model.training:  # a copy of the model carries these hooks too
-            return
-        if not torch.is_grad_enabled():
-            layers.run_without_gradient(self.name)
+        if module is not self.module:  # a copy of the model carries these hooks too
             return
         tensor = output if isinstance(output, Tensor) else next((t for t in tensors_in(output) if t.is_floating_point()), None)
-        if tensor is None or (node := tensor.grad_fn) is None or not tensor.is_floating_point() or not tensor.numel():
+        if tensor is None or (node := tensor.grad_fn) is None:
+            if layers.model.training and not torch.is_grad_enabled():
+                layers.run_without_gradient(self.name)
             return
         if node in layers.nodes:  # a container's output is its last member's
             layers.aliases.setdefault(node, []).append(self.name)
             return
-        number = layers.call(self.name, take=True)
-        if number is None:
+        if not tensor.is_floating_point() or not tensor.numel() or (number := layers.call(self.name, take=True)) is None:
             return
-        while number >= len(self._calls):
-            self._calls.append(_Call(self, (self.name, len(self._calls))))
-        self._calls[number].see(node, tensor, args)
-        if self.activation is not None and not self.activation.overwrites:
-            self._see_inputs(module, args, number)
+        call = self._call(number)
+        call.see(node, tensor, args)
+        if self.activation is not None and not self.activation.overwrites and args and isinstance(args[0], Tensor):
+            call.see_inputs(args[0])
         if self.recurrent:
             layers.see_recurrent(self.name, cast(nn.RNNBase, module), number, args, output)
 
+    def _call(self, number: int) -> _Call:
+        while number >= len(self._calls):
+            self._calls.append(_Call(self, (self.name, len(self._calls))))
+        return self._calls[number]
+
 
 class _Call:
-    """One call of a station within a forward pass: ``before`` sees the gradient of its output, ``after`` of its input."""
+    """One call of a station within a forward pass: ``before`` sees the gradient of its output, ``after`` of its input.
+
+    What follows from the shape of its tensors is found when that changes.
+    """
 
     def __init__(self, station: Station, key: Key) -> None:
         self.station = station
@@ -110,23 +108,61 @@ class _Call:
         self.before = self.layers.guard(self._before)
         self.after = self.layers.guard(self._after)
         self.slot = self.number = 0
-        self.dim: int | None = None
         self.edge: int | None = None
         self._edge_of: type | None = None
+        self._fits: tuple[Any, ...] = ()
+        """Shape, type and source of the output that the following is for."""
+        self._dim: int | None = None
+        self._rows = self._entries = 0
+        self._output: Pile | None = None
+        self._gradient: Pile | None = None
+        self._fits_inputs: tuple[Any, ...] = ()
+        self._inputs_dim = 0
+        self._inputs: Pile | None = None
 
     def see(self, node: Node, tensor: Tensor, args: tuple[Any, ...]) -> None:
-        layers, module = self.layers, self.station.module
-        units = unit_dim(module, tensor, layers.maker(args[0]) if args and self.station.activation is not None else None)
+        layers = self.layers
+        source = layers.maker(args[0]) if args and self.station.activation is not None else None
+        fits = (tensor.shape, tensor.dtype, source)
+        if fits != self._fits:
+            self._fit(tensor, source)
+            self._fits = fits
         layers.nodes[node] = self.key
-        self.slot = layers.gather.slot(self.key, width(tensor, units))
         self.number = tensor.output_nr
-        self.dim = units if self.station.by_unit and tensor.dim() else None
-        layers.gather.output(self.slot, tensor)
+        layers.gather.output(self._output, self.slot, tensor, self._rows, self._entries)
         node.register_prehook(self.before)
         if self.edge is None or self._edge_of is not type(node):  # a module that is one node has its input at one place
             self.edge, self._edge_of = input_edge(node, [a for a in args if isinstance(a, Tensor)]), type(node)
         if self.edge is not None and self.key not in layers.gather.same:
             node.register_hook(self.after)
+
+    def see_inputs(self, inputs: Tensor) -> None:
+        """The inputs of an activation."""
+        activation, module = self.station.activation, self.station.module
+        if activation is None:
+            return
+        layers = self.layers
+        source = layers.maker(inputs)
+        fits = (inputs.shape, inputs.dtype, source)
+        if fits != self._fits_inputs:
+            if not inputs.is_floating_point() or not inputs.numel():
+                return
+            dim = self._inputs_dim = unit_dim(module, inputs, source)
+            self.slot = layers.memory.slot(self.key, width(inputs, dim))
+            small = inputs.numel() <= LIMIT
+            self._inputs = layers.memory.pile("inputs", inputs, dim, activation) if small else None
+            self._fits_inputs = fits
+        layers.gather.inputs(self.slot, inputs, self._inputs_dim, activation, self._inputs)
+
+    def _fit(self, tensor: Tensor, source: nn.Module | None) -> None:
+        units = unit_dim(self.station.module, tensor, source)
+        self._dim = units if self.station.by_unit and tensor.dim() else None
+        memory, seen = self.layers.memory, head(tensor)
+        self.slot = memory.slot(self.key, width(tensor, units))
+        small = tensor.numel() <= LIMIT
+        self._rows, self._entries = len(seen), seen.numel()
+        self._output = memory.pile("output", tensor) if small else None
+        self._gradient = memory.pile("backward", tensor, self._dim) if small else None
 
     def _before(self, gradients: Sequence[Tensor | None]) -> None:
         layers = self.layers
@@ -135,7 +171,11 @@ class _Call:
         turn = layers.turn_of_gradient()
         if layers.discovering:
             layers.discover_from(self.key, turn)
-        layers.gather.gradient(self.slot, gradient, self.dim, turn)
+        pile, entries = self._gradient, self._entries
+        if gradient.shape != self._fits[0]:  # of an earlier forward pass, on a batch of another size
+            entries = gradient.numel()
+            pile = layers.memory.pile("backward", gradient, self._dim) if entries <= LIMIT else None
+        layers.gather.gradient(pile, self.slot, gradient, turn, entries, self._dim)
 
     def _after(self, produced: Sequence[Tensor | None], _: object) -> None:
         if self.edge is None or (gradient := produced[self.edge]) is None or not self.layers.accumulates(self.station.module):

@@ -1,0 +1,115 @@
+"""Small tensors of one shape of which the same is asked: they wait in a pile and are read together.
+
+What a hook does at every station is the price of a sampled step on networks of many small layers. So a station finds its
+piles once, for as long as its shapes stay as they are, and a hook only lays a tensor on one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from gradscope.capture.activations import Activation
+
+Key = tuple[str, int]
+"""A module's name and which of its calls within one forward pass."""
+Question = Literal["output", "inputs", "backward", "backward_in"]
+"""What a tensor is: a station's output, an activation's inputs, the gradient of an output, that of a module's input."""
+SHAPES_LIMIT = 256
+"""Piles and scratches that are remembered; more are made where shapes change all the time."""
+
+
+class Pile:
+    """Tensors of one shape and type that wait, the slots that they belong to, and what is asked of all of them."""
+
+    __slots__ = ("activation", "dim", "question", "slots", "tensors", "versions")
+
+    def __init__(self, question: Question, dim: int | None, activation: Activation | None) -> None:
+        self.question = question
+        self.dim = dim
+        """Dimension of the units whose gradient is asked to be non-zero, or whose slope."""
+        self.activation = activation
+        self.empty()
+
+    def empty(self) -> None:
+        self.tensors: list[Tensor] = []
+        self.versions: list[int] = []
+        """Version counter of each when it was laid here: one that has moved since was overwritten in place."""
+        self.slots: list[int] = []
+
+    def take_overwritten(self) -> list[int]:
+        """Takes out those that were overwritten before they were read, and says whose they were."""
+        now = [t._version for t in self.tensors]
+        if now == self.versions:
+            return []
+        moved = [i for i, (a, b) in enumerate(zip(now, self.versions, strict=True)) if a != b]
+        slots = [self.slots[i] for i in moved]
+        for i in reversed(moved):
+            del self.tensors[i], self.versions[i], self.slots[i]
+        return slots
+
+
+class Memory:
+    """What stations teach from sample to sample; a ``Gather`` is one step's, this outlives it. A slot is a place in
+    ``keys``."""
+
+    def __init__(self) -> None:
+        self.keys: list[Key] = []
+        self.slots: dict[Key, int] = {}
+        self.widths: list[int] = []
+        self.trusted: set[Key] = set()
+        """Stations whose last norms lay inside float32's safe range, so that they may be read in float32."""
+        self.learnt: set[Key] = set()
+        """What ``trusted`` is to be by the values that have reached the host; the recorder says from when."""
+        self.eager: set[Key] = set()
+        """Stations whose output is overwritten in place before it can be read: a copy waits instead."""
+        self.fed_by: dict[Key, Key] = {}
+        """Stations that are, by the graph, the only consumer of another's output."""
+        self.same: dict[Key, Key] = {}
+        """Those of them whose input's gradient was seen to be that of the other's output: it is not read twice. Replaced, never
+        changed: a step's values are completed by what was known when it was read."""
+        self.filled: list[Pile] = []
+        """The piles on which something lies."""
+        self._piles: dict[Hashable, Pile] = {}
+        self._scratch: dict[Hashable, tuple[Tensor, list[Tensor]]] = {}
+
+    def slot(self, key: Key, width: int) -> int:
+        found = self.slots.get(key)
+        if found is None:
+            found = self.slots[key] = len(self.keys)
+            self.keys.append(key)
+            self.widths.append(width)
+        self.widths[found] = width
+        return found
+
+    def pile(self, question: Question, like: Tensor, dim: int | None = None, activation: Activation | None = None) -> Pile:
+        """Where tensors of this shape, type and place wait for the question."""
+        key = (question, like.shape, like.dtype, like.device, dim, activation)
+        found = self._piles.get(key)
+        if found is None:
+            if len(self._piles) >= SHAPES_LIMIT:
+                self._piles.clear()
+            found = self._piles[key] = Pile(question, dim, activation)
+        return found
+
+    def forget(self) -> None:
+        """Empties every pile."""
+        for pile in self.filled:
+            pile.empty()
+        self.filled = []
+
+    def stacked(self, tensors: list[Tensor], dtype: torch.dtype) -> Tensor:
+        """Tensors of one shape as (k, *shape) in ``dtype``, in a scratch that the next call with the like overwrites."""
+        first = tensors[0]
+        key = (len(tensors), first.shape, dtype, first.device)
+        found = self._scratch.get(key)
+        if found is None:
+            if len(self._scratch) >= SHAPES_LIMIT:
+                self._scratch.clear()
+            whole = torch.empty((len(tensors), *first.shape), dtype=dtype, device=first.device)
+            found = self._scratch[key] = (whole, list(whole.unbind(0)))
+        torch._foreach_copy_(found[1], tensors)
+        return found[0]

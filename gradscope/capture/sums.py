@@ -1,0 +1,131 @@
+"""A step's sums at its stations, arrived on the host, as columns of the table ``layers``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from gradscope.capture.packing import is_safe
+from gradscope.capture.piles import Key, Memory
+from gradscope.record.grid import Bools, Floats
+
+SUMS = ("forward", "squares", "sums", "backward", "backward_in", "saturated")
+"""What is added up over the micro-batches and processes."""
+
+
+@dataclass(frozen=True)
+class Sums:
+    """What the host knows of one step's sums; ``complete`` makes columns of those that come from the device."""
+
+    memory: Memory
+    keys: list[Key]
+    kept: list[int]
+    """The slots that the table gets."""
+    order: dict[str, list[int]]
+    """By column, the slots that its values belong to; a slot may come again, once a micro-batch."""
+    counts: Floats
+    """(3, slots): rows, entries, and how many shares were summed."""
+    lost: set[tuple[str, int]]
+    """Columns and slots of which a part is missing."""
+    by_slope: set[int]
+    """Slots whose dead units are known by the activation's slope, not only by a gradient that is 0."""
+    narrow: dict[str, set[int]]
+    """By column, the slots that were read in float32."""
+    same: dict[Key, Key]
+    """Stations whose input's gradient is that of another's output."""
+    exchanged: bool = False
+    """Whether the values come as one table, added up over the processes."""
+
+    def complete(self, arrived: Mapping[str, Floats]) -> tuple[dict[str, Floats], dict[str, Bools]]:
+        """The columns (E,), E the slots in ``kept``, and where each is valid."""
+        sums, have, (rows, counts, shares) = self._from_table(arrived["table"]) if self.exchanged else self._added_up(arrived)
+        narrow = {column: self._at(self.narrow.get(column, set())) for column in ("forward", "backward", "backward_in")}
+        self._share_gradients(sums, have, narrow)
+        counts = np.maximum(counts, 1.0)
+        mean = sums["sums"] / counts
+        with np.errstate(invalid="ignore", over="ignore"):
+            columns = {
+                "forward_norm": np.sqrt(sums["forward"]),
+                "forward_mean": mean,
+                "forward_std": np.sqrt(np.maximum(sums["squares"] / counts - mean**2, 0.0)),
+                "dead_share": sums["dead"],
+                "saturated_share": sums["saturated"] / np.maximum(shares, 1.0),
+                "backward_norm": np.sqrt(sums["backward"]),
+                "input_backward_norm": np.sqrt(sums["backward_in"]),
+                "rows": rows,
+            }
+        norms = {"forward": "forward_norm", "backward": "backward_norm", "backward_in": "input_backward_norm"}
+        safe = {column: is_safe(columns[name]) for column, name in norms.items()}
+        self._learn(have, safe)
+        valid = {
+            "forward_mean": have["sums"],
+            "forward_std": have["sums"],
+            # where nothing at all came back, no unit can be told dead by its gradient
+            "dead_share": have["dead"] & (self._at(self.by_slope) | (sums["backward"] != 0)),
+            "saturated_share": have["saturated"],
+        }
+        for column, name in norms.items():  # a float32 norm outside its range is no number
+            valid[name] = have[column] & (safe[column] | ~narrow[column])
+        kept = self.kept
+        return (
+            {name: values[kept] for name, values in columns.items()},
+            {name: ok[kept] for name, ok in valid.items() if not ok.all()},
+        )
+
+    def _at(self, slots: set[int]) -> Bools:
+        flags = np.zeros(len(self.keys), bool)
+        flags[list(slots)] = True
+        return flags
+
+    def _from_table(self, table: Floats) -> tuple[dict[str, Floats], dict[str, Bools], Floats]:
+        """Sums by column and slot, where there are any, and the counts, from what the processes have added up."""
+        table, n = table.reshape(-1, len(self.keys)), len(SUMS)
+        sums = dict(zip((*SUMS, "dead"), (*table[:n], table[-1]), strict=True))
+        have = {column: table[n + i] > 0 for i, column in enumerate(SUMS)}
+        return sums, {**have, "dead": table[-1] >= 0}, table[2 * n : 2 * n + 3]
+
+    def _added_up(self, arrived: Mapping[str, Floats]) -> tuple[dict[str, Floats], dict[str, Bools], Floats]:
+        """The same from vectors with the slots that they belong to."""
+        sums, have = {}, {}
+        for column in (*SUMS, "dead"):
+            total, seen = np.zeros(len(self.keys)), np.zeros(len(self.keys), bool)
+            if column in arrived:
+                order = np.array(self.order[column], np.intp)
+                np.add.at(total, order, arrived[column])
+                seen[order] = True
+            sums[column], have[column] = total, seen
+        for column, slot in self.lost:
+            have[column][slot] = False
+        return sums, have, self.counts
+
+    def _learn(self, have: Mapping[str, Bools], safe: Mapping[str, Bools]) -> None:
+        """Which stations float32 serves, by the values of this step."""
+        seen = have["forward"] | have["backward"]
+        good = (safe["forward"] | ~have["forward"]) & (safe["backward"] | ~have["backward"])
+        self.memory.learnt.update(self.keys[slot] for slot in np.flatnonzero(seen & good))
+        self.memory.learnt.difference_update(self.keys[slot] for slot in np.flatnonzero(seen & ~good))
+
+    def _share_gradients(self, sums: dict[str, Floats], have: dict[str, Bools], narrow: dict[str, Bools]) -> None:
+        """Fills in input gradients that are another station's output gradient, and learns which are."""
+        memory, backward = self.memory, sums["backward"]
+        slots = {key: slot for slot, key in enumerate(self.keys)} if memory.fed_by or self.same else {}
+        found: dict[Key, Key] = {}
+        for key, source in list(memory.fed_by.items()):
+            slot, other = slots.get(key), slots.get(source)
+            if slot is None or other is None or not (have["backward"][other] and have["backward_in"][slot]):
+                continue
+            del memory.fed_by[key]
+            if np.isclose(sums["backward_in"][slot], backward[other], rtol=1e-6, atol=0.0):
+                found[key] = source
+        if found:
+            memory.same = {**memory.same, **found}
+        pairs = [(slots[key], slots[source]) for key, source in self.same.items() if key in slots and source in slots]
+        if pairs:
+            at, of = np.array(pairs, np.intp).T
+            missing = ~have["backward_in"][at] & have["backward"][of]
+            at, of = at[missing], of[missing]
+            sums["backward_in"][at] = backward[of]
+            have["backward_in"][at] = True
+            narrow["backward_in"][at] = narrow["backward"][of]
