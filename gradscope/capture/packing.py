@@ -10,7 +10,7 @@ absent by ``learn``, never as a wrong number.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -87,6 +87,7 @@ class Scratch:
         pieces = torch.split(self.flat, small + samples)
         self.views = [v.view(packing.shapes[i]) for v, i in zip(pieces, packing.small, strict=False)]
         self.samples = pieces[len(small) :]
+        self.targets = [*self.views, *self.samples]
         parts = torch.split(self.flat, spans + samples)
         self.rows = [p.view(c, n) for p, (c, n) in zip(parts, packing.groups, strict=False)]
 
@@ -120,8 +121,17 @@ class Packing:
         self.learnt: dict[str, set[int]] = {}
         """What ``careful`` is to be by the values that reached the host so far; see ``adopt``."""
 
-    def load(self, scratch: Scratch, tensors: Sequence[Tensor | None]) -> Scratch:
-        """Copies the small tensors and the samples of the large ones into the scratch by one fused call."""
+    def load(self, scratch: Scratch, tensors: Sequence[Tensor | None], *, whole: bool) -> Scratch:
+        """Copies the small tensors and the samples of the large ones into the scratch by one fused call.
+
+        ``whole`` says that all are there and have their shapes: nothing is looked at one by one.
+        """
+        if whole:
+            all_there = cast(Sequence[Tensor], tensors)
+            source = [all_there[i] for i in self.small] + [all_there[i].reshape(-1)[:: self._stride(i)] for i in self.big]
+            if source:
+                torch._foreach_copy_(scratch.targets, source)
+            return scratch
         into, source = [], []
         for view, i in zip(scratch.views, self.small, strict=True):
             tensor = tensors[i]
@@ -164,8 +174,13 @@ class Packing:
         rest = [t.numel() - torch.count_nonzero(t) for t in self._bigs(tensors)]
         return self._gather([r.shape[1] - torch.ne(r, 0, out=torch.empty_like(r)).sum(1) for r in scratch.rows], rest)
 
-    def nonfinite(self, scratch: Scratch, tensors: Sequence[Tensor | None]) -> Tensor:
-        """Entries of each tensor that are NaN or infinite: x - x is 0 for all others, and cheaper than isfinite."""
+    def nonfinite(self, scratch: Scratch, tensors: Sequence[Tensor | None], norms: Tensor) -> Tensor:
+        """Entries of each tensor that are NaN or infinite: x - x is 0 for all others, and cheaper than isfinite.
+
+        Where the ``norms`` are finite there are none; but only a CPU tells that without waiting for it.
+        """
+        if norms.is_cpu and bool(norms.isfinite().all()):
+            return torch.zeros_like(norms)
         rest = [torch.count_nonzero(t - t) for t in self._bigs(tensors)]
         return self._gather([(r - r).nan_to_num_(nan=1.0).sum(1) for r in scratch.rows], rest)
 
@@ -210,6 +225,8 @@ class Packing:
     # ---- inside
 
     def _bigs(self, tensors: Sequence[Tensor | None]) -> list[Tensor]:
+        if not self.big:
+            return []
         zero = torch.zeros(1, device=self.device)
         return [zero if (t := tensors[i]) is None or not t.numel() else t for i in self.big]
 

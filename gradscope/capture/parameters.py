@@ -48,13 +48,13 @@ class Parameters:
         self.items = [p for _, p in named]
         self.place = {p: i for i, p in enumerate(self.items)}
         self.processes = processes
-        self.special = any(hasattr(p, "to_local") or p.is_complex() for p in self.items)
+        self.special = any(hasattr(p, "to_local") or p.is_complex() or p.layout is not torch.strided for p in self.items)
         self.device = self.items[0].device if self.items else torch.device("cpu")
         self.parts: list[tuple[list[int], Packing]] = []
         for device in dict.fromkeys(p.device for p in self.items):
             at = [i for i, p in enumerate(self.items) if p.device == device]
             self.parts.append((at, Packing([local(self.items[i].detach()).shape for i in at], device)))
-        self._gradients, self._old, self._new = ([Scratch(pack) for _, pack in self.parts] for _ in range(3))
+        self._gradients, self._other, self._old, self._new = ([Scratch(pack) for _, pack in self.parts] for _ in range(4))
         # one device, no shards, no samples: an inner product over all is one operation
         self._plain = len(self.parts) == 1 and not self.parts[0][1].big and not any(processes.sharded)
         matrix = [p.dim() >= 2 and p.is_floating_point() for p in self.items]
@@ -64,7 +64,8 @@ class Parameters:
         """Norm of each matrix under LeCun's initialisation (variance 1 / fan_in): the square root of its rows."""
         self._start: list[Tensor] | None = None
         self._start_norm: Tensor | None = None
-        self._past: list[Tensor] | None = None
+        self._past: tuple[list[Tensor], Tensor] | None = None
+        """The gradients at the last call of ``cosine``, in ``_other``, and their square."""
         self._copies: list[list[Tensor | None]] = []
         self._masks: dict[bytes, Tensor] = {}
         self._norms_only: list[Scratch] | None = None
@@ -92,30 +93,33 @@ class Parameters:
         marks = _marks(grads)
         present = np.array([g is not None for g in grads], bool)
         tensors: list[Tensor | None] = grads
-        if self.special or any(g is not None and g.layout is not torch.strided for g in grads):
+        dense = not (self.special or any(g is not None and g.layout is not torch.strided for g in grads))
+        if not dense:
             tensors = [None if g is None else self._stored(g) for g in grads]
+        whole = dense and bool(present.all())
         columns: dict[str, list[Tensor]] = {}
         if not full and self._norms_only is None:
             self._norms_only = [Scratch(pack) for _, pack in self.parts]
         for (at, pack), scratch in zip(self.parts, self._gradients if full else self._norms_only or [], strict=True):
             mine = tensors if len(self.parts) == 1 else [tensors[i] for i in at]
-            flat = pack.load(scratch, mine)
-            columns.setdefault("grad_norm", []).append(pack.norms("gradient", flat, mine))
+            flat = pack.load(scratch, mine, whole=whole)
+            norms = pack.norms("gradient", flat, mine)
+            columns.setdefault("grad_norm", []).append(norms)
             if full:
                 columns.setdefault("grad_max", []).append(pack.maxima(flat, mine))
                 columns.setdefault("zero_count", []).append(pack.zeros(flat, mine))
-                columns.setdefault("nonfinite_count", []).append(pack.nonfinite(flat, mine))
-        whole = {name: self._join(parts) for name, parts in columns.items()}
-        whole["grad_norm"] = self.processes.norms(whole["grad_norm"])
+                columns.setdefault("nonfinite_count", []).append(pack.nonfinite(flat, mine, norms))
+        of_all = {name: self._join(parts) for name, parts in columns.items()}
+        of_all["grad_norm"] = self.processes.norms(of_all["grad_norm"])
         if full:
-            whole["grad_max"] = self.processes.maxima(whole["grad_max"])
-            whole["zero_count"] = self.processes.sums(self._without_stored(whole["zero_count"], grads))
-            whole["nonfinite_count"] = self.processes.sums(whole["nonfinite_count"])
+            of_all["grad_max"] = self.processes.maxima(of_all["grad_max"])
+            of_all["zero_count"] = self.processes.sums(self._without_stored(of_all["zero_count"], grads))
+            of_all["nonfinite_count"] = self.processes.sums(of_all["nonfinite_count"])
         if inverse_scale is not None:
             for name in ("grad_norm", "grad_max"):
-                if name in whole:
-                    whole[name] = whole[name] * inverse_scale.to(whole[name])
-        reading = Reading(whole, present, marks)
+                if name in of_all:
+                    of_all[name] = of_all[name] * inverse_scale.to(of_all[name])
+        reading = Reading(of_all, present, marks)
         if full:  # a large sparse gradient's entries are not where its like's are
             big = [g for g, t in zip(grads, tensors, strict=True) if g is not None and t is not None and t.numel() != g.numel()]
             self._in_scratch = reading if self.special or not big else None
@@ -163,14 +167,18 @@ class Parameters:
         columns = {n: torch.where(keep, v, torch.zeros_like(v)) for n, v in reading.columns.items()}
         return Reading(columns, reading.present & ~idle, reading.marks)
 
+    @torch.no_grad()
     def cosine(self, reading: Reading) -> Tensor | None:
         """Cosine between this reading's gradients and those at the call before; None where either is not at hand in full."""
-        now = [scratch.flat for scratch in self._gradients]
-        past, self._past = self._past, [flat.clone() for flat in now] if reading is self._in_scratch else None
-        if past is None or self._past is None:
+        past, self._past = self._past, None
+        if reading is not self._in_scratch:
             return None
-        both, old, new = (self._dot(a, b) for a, b in ((now, past), (past, past), (now, now)))
-        return both / (old.sqrt() * new.sqrt())
+        now = [scratch.flat for scratch in self._gradients]
+        square = self._dot(now, now)
+        self._past = (now, square)
+        self._in_scratch = None
+        self._gradients, self._other = self._other, self._gradients  # the next ones are not laid over these
+        return None if past is None else self._dot(now, past[0]) / (square.sqrt() * past[1].sqrt())
 
     # ---- weights
 
@@ -179,30 +187,32 @@ class Parameters:
         """Whether the weights before this step are held already (several optimizers make one step)."""
         return bool(self._copies)
 
+    @torch.no_grad()
     def before_step(self) -> None:
         """Copies the weights as they are before the optimizer's step."""
         self._copies = []
         for pack, weights in self._load_old():
             big = set(pack.big)
-            self._copies.append([_kept(w) if w is not None and j in big else None for j, w in enumerate(weights)])
+            self._copies.append([_kept(w) if j in big else None for j, w in enumerate(weights)])
         if self._start is None:
             self._keep_start()
 
+    @torch.no_grad()
     def after_step(self) -> dict[str, Tensor]:
         """Weight and update norms (n,), and scalars of the step: its update, relative to the weights, and displacement."""
         if not self._copies or self._start is None or self._start_norm is None:
             return {}
         weight_norms, update_norms, moved = [], [], []
         for k, (at, pack) in enumerate(self.parts):
-            weights: list[Tensor | None] = [self._local(self.items[i].detach()) for i in at]
-            new, old, copies = pack.load(self._new[k], weights), self._old[k], self._copies[k]
+            weights = self._weights(at)
+            new, old, copies = pack.load(self._new[k], weights, whole=True), self._old[k], self._copies[k]
             weight_norms.append(pack.norms("weight", new, weights))
-            moved.append(new.flat - self._start[k])
             old.flat.sub_(new.flat)
             for copy, weight in zip(copies, weights, strict=True):
-                if copy is not None and weight is not None:
+                if copy is not None:
                     copy.sub_(weight)
             update_norms.append(pack.norms("update", old, copies))
+            moved.append(torch.sub(new.flat, self._start[k], out=old.flat))
         self._copies = []
         weight_norm = self.processes.norms(self._join(weight_norms))
         update_norm = self.processes.norms(self._join(update_norms))
@@ -258,13 +268,15 @@ class Parameters:
             [{kind: sorted(at) for kind, at in sets.items()} for sets in every]
             for every in ([pack.careful for _, pack in self.parts], [pack.learnt for _, pack in self.parts])
         )
-        return {"start": self._start, "past": self._past, "careful": careful, "learnt": learnt}
+        past = None if self._past is None else [flat.clone() for flat in self._past[0]]
+        return {"start": self._start, "past": past, "careful": careful, "learnt": learnt}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         def placed(flats: Sequence[Tensor] | None) -> list[Tensor] | None:
             return None if flats is None else [f.to(s.flat, copy=True) for f, s in zip(flats, self._old, strict=True)]
 
-        self._start, self._past = placed(state["start"]), placed(state["past"])
+        self._start, past = placed(state["start"]), placed(state["past"])
+        self._past = None if past is None else (past, self._dot(past, past))
         self._start_norm = None if self._start is None else self._dot(self._start, self._start).sqrt()
         for (_, pack), careful, learnt in zip(self.parts, state["careful"], state["learnt"], strict=True):
             pack.careful = {kind: set(at) for kind, at in careful.items()}
@@ -272,14 +284,18 @@ class Parameters:
 
     # ---- inside
 
-    def _load_old(self) -> list[tuple[Packing, list[Tensor | None]]]:
+    def _load_old(self) -> list[tuple[Packing, Sequence[Tensor]]]:
         """Copies the weights as they are into the scratch of the old ones."""
         loaded = []
         for (at, pack), scratch in zip(self.parts, self._old, strict=True):
-            weights: list[Tensor | None] = [self._local(self.items[i].detach()) for i in at]
-            pack.load(scratch, weights)
+            weights = self._weights(at)
+            pack.load(scratch, weights, whole=True)
             loaded.append((pack, weights))
         return loaded
+
+    def _weights(self, at: Sequence[int]) -> Sequence[Tensor]:
+        """What this process holds of these parameters, to be read without gradient."""
+        return [local(self.items[i].detach()) for i in at] if self.special else [self.items[i] for i in at]
 
     def _keep_start(self) -> None:
         self._start = [scratch.flat.clone() for scratch in self._old]

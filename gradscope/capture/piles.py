@@ -54,7 +54,8 @@ class Pile:
 
 class Memory:
     """What stations teach from sample to sample; a ``Gather`` is one step's, this outlives it. A slot is a place in
-    ``keys``."""
+    ``keys``.
+    """
 
     def __init__(self) -> None:
         self.keys: list[Key] = []
