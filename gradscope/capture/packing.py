@@ -172,7 +172,10 @@ class Packing:
     def zeros(self, scratch: Scratch, tensors: Sequence[Tensor | None]) -> Tensor:
         """Entries of each tensor that are exactly 0. A comparison whose result is a float is the one that sums fast."""
         rest = [t.numel() - torch.count_nonzero(t) for t in self._bigs(tensors)]
-        return self._gather([r.shape[1] - torch.ne(r, 0, out=torch.empty_like(r)).sum(1) for r in scratch.rows], rest)
+        other = (
+            torch.ne(r, 0, out=torch.empty_like(r, dtype=torch.float32)) for r in scratch.rows
+        )  # counts up to 2^24 exactly
+        return self._gather([r.shape[1] - r.sum(1) for r in other], rest)
 
     def nonfinite(self, scratch: Scratch, tensors: Sequence[Tensor | None], norms: Tensor) -> Tensor:
         """Entries of each tensor that are NaN or infinite: x - x is 0 for all others, and cheaper than isfinite.

@@ -304,6 +304,8 @@ class Recorder:
 
     def fail(self, error: Exception) -> None:
         """An error of ours must not end somebody's training: recording ends instead, and says so."""
+        if self._broken:
+            return  # a hook that came late
         self._broken = True
         self._disarm()
         self.note(f"recording ended at step {self.step_index}: {type(error).__name__}: {error}")
