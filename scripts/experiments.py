@@ -14,7 +14,7 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -31,6 +31,8 @@ from gradscope.render import theme
 from gradscope.render.drawing import save
 from gradscope.render.scales import log_ticks
 from gradscope.render.words import number
+from gradscope.sweep.axes import Cell
+from gradscope.sweep.plan import load_sweep
 from gradscope.training.config import load_config
 from gradscope.training.loop import train
 from scripts.refresh import shrink
@@ -102,6 +104,19 @@ def experiment(name: str) -> ModuleType:
 def trained(config: Path, *overrides: str) -> Run:
     """A config trained, on the CPU so that everybody gets the same number, with its record in memory."""
     return train(load_config(config, ["device=cpu", *overrides]))
+
+
+def swept(sweep: Path, steps: int | None = None, **only: Collection[Cell]) -> Iterator[tuple[Mapping[str, Cell], Run]]:
+    """The points of a sweep, where each lies and its record in memory; ``only`` leaves out other values of an axis.
+
+    An axis is named by the last part of its key. With ``steps``, in place of the steps of the config.
+    """
+    for point in load_sweep(sweep).points:
+        at = {key.rpartition(".")[2]: cell for key, cell in point.at.items()}
+        if point.config is None or any(at[axis] not in values for axis, values in only.items()):
+            continue
+        training = point.config.training.model_copy(update={"steps": steps} if steps else {})
+        yield at, train(point.config.model_copy(update={"training": training}))
 
 
 def drawn(title: str, reading: str, panels: int, draw: Callable[[Sequence[Axes]], object]) -> Figure:
