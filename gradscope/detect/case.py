@@ -16,6 +16,7 @@ from gradscope.record.grid import Bools
 from gradscope.record.run import Run
 from gradscope.record.thinned import ThinnedRun
 from gradscope.signals.achievement import Achievement, achievement
+from gradscope.signals.activations import batch_rows
 from gradscope.signals.events import Events, events, series
 from gradscope.signals.profiles import Profile
 
@@ -121,9 +122,27 @@ class Case:
 
     @property
     def achieved(self) -> bool:
-        """Whether the run learned well: then a profile or a share that looks odd did no harm."""
+        """Whether the run learned well, or began so and kept it: then a profile or a share that looks odd did no harm."""
         a = self.achievement
-        return self.broken is None and a.residual < ACHIEVED.value and not a.correlation > OWN_SPREAD.value
+        learned = a.residual < ACHIEVED.value and not a.correlation > OWN_SPREAD.value
+        kept = self.began_right and a.correlation < -self._chance
+        return self.broken is None and (learned or kept)
+
+    @cached_property
+    def began_right(self) -> bool:
+        """Whether the output's spread was right at the first recorded step: the error called for more of it, not for less.
+
+        dL/d(output) of outputs drawn at random grows with them or knows nothing of them; of a run that goes on from what was
+        trained before it points the other way.
+        """
+        first = series(self.run, "output_correlation").measured.values[:1]
+        return bool(len(first) and first[0] < -self._chance)
+
+    @cached_property
+    def _chance(self) -> float:
+        """Three standard errors of a correlation over the entries of one batch's output."""
+        widths = [i.width for i in self.run.catalogue.layers if i.width]
+        return 3.0 / math.sqrt((self.of(batch_rows) or 1) * (widths[-1] if widths else 1))
 
     @property
     def stalled(self) -> bool:

@@ -35,6 +35,20 @@ def motion(run: Run, stop: int | None = None) -> Motion | None:
     return Motion(last, way / start, way / path if path > 0.0 else float("nan"))
 
 
+def won(run: Run, displacement: float, stop: int | None = None) -> float:
+    """The share of the loss that moving the weights by ``displacement`` along the gradient wins, to first order.
+
+    |g| |w| displacement / |loss|, with |g| the part of the gradient that successive batches agree on: where each is the mean
+    gradient plus noise of its own, their cosine is the mean's share of the square. NaN where that was not recorded.
+    """
+    cosine, norm, loss = (_finite(series(run, column), stop).values for column in ("grad_cosine", "total_norm", "loss"))
+    if not len(cosine) or not len(norm) or not len(loss):
+        return float("nan")
+    steady = np.sqrt(max(float(np.median(cosine)), 0.0)) * float(np.median(norm))
+    level = abs(float(np.median(loss)))
+    return steady * _trainable_norm(run) * displacement / level if level > 0.0 else float("nan")
+
+
 def warming_up(run: Run) -> bool:
     """Whether the learning rate was still rising at the end."""
     rate = series(run, "lr").measured.values

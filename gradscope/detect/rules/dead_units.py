@@ -3,7 +3,7 @@
 ## What it detects
 
 For each one-sided activation (ReLU, GELU, SiLU and any that is flat below) the share of units that pass no gradient for any
-row of the batch. The rule holds where, through the last quarter of the run, that share stays above the threshold in one
+row of the batch. The rule holds where, in every sample of the last quarter of the run, that share is above the threshold in one
 layer, or on average over all layers of a run that has not learned.
 
 ## Why it is bad
@@ -13,9 +13,9 @@ nothing but luck brings it back. A layer of such units cuts off everything below
 
 ## Known false alarms
 
-With very small batches a unit that fires rarely looks dead in each batch; below 16 rows the average is not judged, below 4 rows
-only a layer that is dead altogether. A sparse layer beside the main path of a run that learned is reported as information, and
-so is what a run left behind that ended in NaN.
+With very small batches a unit that fires rarely looks dead in each batch: there a layer's threshold rises by what such units
+add to the share, and below 16 rows the average is not judged. A sparse layer beside the main path of a run that learned is
+reported as information, and so is what a run left behind that ended in NaN.
 
 ## What to do
 
@@ -63,8 +63,14 @@ MEAN = Threshold(
 ROWS = Threshold(
     "rows", 16, "rows of the batch", "a unit that fires for one input in ten is silent in a batch of 16 with probability 0.19"
 )
-FEW_ROWS = Threshold("few rows", 4, "rows of the batch", "such a unit is silent in a batch of 4 with probability 0.66")
-THRESHOLDS = (LAYER, MEAN, ROWS, FEW_ROWS, *LEARNED)
+RARE = Threshold(
+    "rare unit",
+    0.1,
+    "of the inputs",
+    "how often a unit fires that a small batch may miss: it is silent in r rows with probability 0.9^r. What the tenth of a "
+    "layer that is not dead adds to the share, if it is of such units, is added to the threshold: 0.0001 at 64 rows, 0.07 at 4",
+)
+THRESHOLDS = (LAYER, MEAN, ROWS, RARE, *LEARNED)
 
 
 def check(case: Case) -> Iterator[Finding]:
@@ -72,9 +78,10 @@ def check(case: Case) -> Iterator[Finding]:
     if not share.layers or not len(share.steps):
         return
     rows = case.of(batch_rows) or int(ROWS.value)
-    known = np.where(share.present, share.values, 0.0)
-    lasting = np.median(known, axis=0)
-    dead = lasting >= (LAYER.value if rows >= FEW_ROWS.value else 1.0)
+    silent = np.where(share.present, share.values, np.inf).min(axis=0)
+    lasting = np.where(np.isfinite(silent), silent, 0.0)  # what is dead is silent in every batch: no more than in the liveliest
+    limit = LAYER.value + (1.0 - LAYER.value) * (1.0 - RARE.value) ** rows
+    dead = lasting >= limit
     mean = float(lasting.mean())
     broad = mean >= MEAN.value and rows >= ROWS.value and not case.achieved and len(share.layers) > 1
     if not dead.any() and not broad:
@@ -84,10 +91,10 @@ def check(case: Case) -> Iterator[Finding]:
     harmless = case.achieved and not set(layers) & on_main_path(case.run)
     wreckage = case.broken is not None and not at_start
     worst = int(lasting.argmax())
-    value, threshold = (float(lasting[worst]), LAYER.value) if layers else (mean, MEAN.value)
+    value, threshold = (float(lasting[worst]), limit) if layers else (mean, MEAN.value)
     if layers:
         what = f"{value:.0%} of the units of {share.layers[worst]} pass no gradient for any input"
-        what += f", and {LAYER.value:.0%} or more in {len(layers)} of {len(share.layers)} layers" if len(layers) > 1 else ""
+        what += f", and {limit:.0%} or more in {len(layers)} of {len(share.layers)} layers" if len(layers) > 1 else ""
     else:
         what = f"{mean:.0%} of all units pass no gradient for any input"
     thrown = case.thrown is not None and case.thrown < share.steps[-1] and not at_start

@@ -14,8 +14,9 @@ large keep it there, since what could make them smaller does not reach them.
 
 ## Known false alarms
 
-A sigmoid at the output saturates when the run is sure of its answers; it is judged by its start alone. Gates are closed on
-purpose: activations inside branches count only where the run has not learned.
+A sigmoid at the output saturates when the run is sure of its answers; it is judged by its start alone. A network that was
+trained before may be sure, and right, from the first step on: where dL/d(output) calls for more of the output's spread there,
+this is information. Gates are closed on purpose: activations inside branches count only where the run has not learned.
 
 ## What to do
 
@@ -84,15 +85,16 @@ def check(case: Case) -> Iterator[Finding]:
     value = float(typical[worst]) if from_start[worst] else float(np.median(late.values[:, worst]))
     layers = tuple(name for name, is_sick in zip(share.layers, sick, strict=True) if is_sick)
     since = "from the first step on" if from_start[worst] else "in the second half of the run"
+    harmless = case.began_right and not (sick & ~from_start).any()
     cause, code = _cause(case, layers, came_late=not from_start.any())
     if cause is None:
         cause = held_by(case.run, share.layers[worst], int(share.steps[0] if from_start[worst] else late.steps[-1]))
     yield Finding(
         CODE,
         NAME,
-        SEVERITY,
+        Severity.INFO if harmless else SEVERITY,
         f"{value:.0%} of the entries of {share.layers[worst]} sit where its slope is under 5 % of its largest, {since}: "
-        f"next to no gradient passes, and {case.learned}.",
+        "next to no gradient passes, " + ("but its outputs were right already." if harmless else f"and {case.learned}."),
         "saturated_share",
         value,
         SHARE.value,

@@ -3,10 +3,16 @@
 ## What it detects
 
 A run that has not learned and that no other pathology explains, where all of these hold: the trainable weights moved by less
-than the threshold in all; they moved in a line, not in a random walk; successive gradients agree; and the output's offset or
-scale, which any training settles first, is still wrong: dL/d(output) has a mean, or correlates with the output.
+than the threshold in all; they moved in a line, not in a random walk; successive gradients agree; and one of two signs that
+training has hardly begun:
 
-The last is what tells a slow run from one that began converged, whose gradients are small and may agree as well.
+- The output's offset or scale, which any training settles first, is still wrong: dL/d(output) has a mean, or correlates with
+  the output.
+- Batches agree on the gradient as they do before training only, and there is much to win along it of which the way so far
+  won next to nothing. Both are to first order: the gradient's steady part, times the way, over the loss. A network whose head
+  starts at 0, or small, has no offset or scale that could be wrong, and shows itself by this sign alone.
+
+They tell a slow run from one that began converged, whose gradients are small and may agree as well.
 
 ## Why it is bad
 
@@ -38,7 +44,7 @@ from gradscope.record.finding import Finding, Severity
 from gradscope.record.grid import Floats
 from gradscope.signals.activations import batch_rows
 from gradscope.signals.events import Series, series
-from gradscope.signals.motion import motion, warming_up
+from gradscope.signals.motion import Motion, motion, warming_up, won
 
 CODE = "GS303"
 NAME = "slow-learning"
@@ -76,7 +82,43 @@ SCALE = Threshold(
     "scale", 3.0, "standard errors", "the correlation of dL/d(output) with the output, over the batches seen; 0 when trained"
 )
 SCALE_LEAST = Threshold("least scale", 0.02, "correlation", "below that the scale of the output is right")
-THRESHOLDS = (DISPLACEMENT, STRAIGHT, COSINE, OFFSET, OFFSET_LEAST, SCALE, SCALE_LEAST, *LEARNED, PATIENCE)
+AGREED = Threshold(
+    "agreement",
+    0.2,
+    "cosine",
+    "a fifth of the squared gradient is signal. Batches of 32 to 64 rows have 0.3 to 0.95 before training; what is left of a "
+    "converged run's gradient is noise, 0.2 and less",
+)
+ORDINARY_WAY = Threshold(
+    "ordinary way",
+    0.1,
+    "of the trainable weights",
+    "how far networks of ordinary width move when they learn: a few per cent to all",
+)
+OPEN = Threshold(
+    "open",
+    0.01,
+    "of the loss",
+    "what the ordinary way along the gradient would win at the least: at a minimum it wins nothing, if gradients agree or not",
+)
+WON = Threshold(
+    "won", 0.05, "of the loss", "what the way so far won at the most: at this pace the run needs twenty times its steps or more"
+)
+THRESHOLDS = (
+    DISPLACEMENT,
+    STRAIGHT,
+    COSINE,
+    OFFSET,
+    OFFSET_LEAST,
+    SCALE,
+    SCALE_LEAST,
+    AGREED,
+    ORDINARY_WAY,
+    OPEN,
+    WON,
+    *LEARNED,
+    PATIENCE,
+)
 
 
 def check(case: Case) -> Iterator[Finding]:
@@ -91,7 +133,7 @@ def check(case: Case) -> Iterator[Finding]:
         and moved.straightness > STRAIGHT.value / np.sqrt(steps)
         and len(cosine)
         and np.median(cosine) > COSINE.value
-        and _untrained(case)
+        and (_untrained(case) or _hardly_begun(case, moved, float(np.median(cosine))))
     ):
         return
     yield Finding(
@@ -119,6 +161,12 @@ def _untrained(case: Case) -> bool:
         return not len(offset)  # neither was recorded: the other signs must do
     error = float(correlation.std()) / np.sqrt(len(correlation))
     return bool(correlation.mean() > max(SCALE.value * error, SCALE_LEAST.value))
+
+
+def _hardly_begun(case: Case, moved: Motion, cosine: float) -> bool:
+    """Whether there is much to win along a gradient that the batches agree on, and next to nothing was won so far."""
+    to_win, was_won = (won(case.run, way, case.broken) for way in (ORDINARY_WAY.value, moved.displacement))
+    return cosine > AGREED.value and to_win > OPEN.value and was_won < WON.value
 
 
 def _known(of: Series) -> Floats:

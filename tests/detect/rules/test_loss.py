@@ -127,19 +127,30 @@ def test_slowness_turns_at_a_hundredth_of_the_weights() -> None:
     [
         {"grad_cosine": np.zeros(STEPS)},
         {"update_norm": np.full(STEPS, 1.0)},
-        {"output_offset": np.full(STEPS, 1 / 8)},
+        {"output_offset": np.full(STEPS, 1 / 8), "grad_cosine": np.full(STEPS, 0.15)},
+        {"output_offset": np.full(STEPS, 1 / 8), "total_norm": np.full(STEPS, 1e-3)},
         {"lr": np.linspace(0.0, 0.05, STEPS)},
     ],
-    ids=["noise", "a random walk", "a converged start", "warming up"],
+    ids=["noise", "a random walk", "a converged start", "a minimum", "warming up"],
 )
 def test_a_run_that_stands_still_for_another_reason_is_not_slow(changed: dict[str, Floats]) -> None:
     assert not SLOW.having(**changed).says("GS303")
 
 
 def test_an_output_whose_scale_is_still_wrong_is_untrained_too() -> None:
-    chance = {"output_offset": np.full(STEPS, 1 / 8)}
+    chance = {"output_offset": np.full(STEPS, 1 / 8), "grad_cosine": np.full(STEPS, 0.15)}
     assert not SLOW.having(**chance).says("GS303")
     assert SLOW.having(**chance, output_correlation=np.full(STEPS, 0.2)).says("GS303")
+
+
+@pytest.mark.parametrize(("column", "limit"), [("grad_cosine", slow_learning.AGREED.value), ("total_norm", None)])
+def test_a_head_that_starts_small_shows_itself_by_what_there_is_to_win(column: str, limit: float | None) -> None:
+    """Nothing is wrong with the output's offset or scale. It turns where batches disagree, and where nothing is to win."""
+    settled = SLOW.having(output_offset=np.full(STEPS, 1 / 8), output_correlation=np.where(np.arange(STEPS) == 0, 0.0, -0.5))
+    if limit is None:  # |g| sqrt(0.5) |w| 0.1 over the loss, 2.3, is a hundredth
+        limit = slow_learning.OPEN.value * 2.3 / (np.sqrt(0.5) * 0.1 * np.sqrt(8 * (8.0**2 + 0.1**2)))
+    assert settled.having(**{column: np.full(STEPS, 1.01 * limit)}).says("GS303")
+    assert not settled.having(**{column: np.full(STEPS, 0.99 * limit)}).says("GS303")
 
 
 def test_frozen_weights_do_not_make_the_trainable_ones_look_still() -> None:

@@ -33,8 +33,21 @@ def test_a_layer_of_dead_units_is_named_whatever_the_run_achieved() -> None:
 
 
 def test_a_dead_layer_turns_at_nine_in_ten() -> None:
-    assert STUCK.but(share=share(dead_units.LAYER.value)).says("GS201")
+    assert STUCK.but(share=share(1.01 * dead_units.LAYER.value)).says("GS201")
     assert not STUCK.but(share=share(0.99 * dead_units.LAYER.value)).says("GS201")
+
+
+@pytest.mark.parametrize("rows", [1, 4, 16])
+def test_in_a_small_batch_units_that_fire_seldom_are_not_taken_for_dead(rows: int) -> None:
+    """Drawn: 64 units that each fire for one input in fifty, and as many of which nine in ten never do."""
+    draw = np.random.default_rng(0)
+    fires = draw.random((STEPS, DEPTH - 1, rows, 64)) < 0.02
+    sparse = ~fires.any(axis=2)
+    dead = sparse | (np.arange(64) < 58 + rows // 4)
+    assert not HEALTHY.but(share=sparse.mean(axis=2), rows=rows).says("GS201")
+    assert HEALTHY.but(share=np.where(np.arange(DEPTH - 1) == 2, np.maximum(dead.mean(axis=2), 1.0), 0.1), rows=rows).says(
+        "GS201"
+    )
 
 
 def test_half_of_all_units_is_too_many_in_a_run_that_has_not_learned() -> None:
@@ -78,6 +91,14 @@ def test_saturation_from_the_first_step_on_is_named_whatever_the_run_achieved() 
         assert finding.layers == ("layers.5",)
         assert finding.value == pytest.approx(0.9)
     assert not SIGMOIDS.findings("GS202")
+
+
+def test_a_network_that_was_right_from_the_first_step_on_may_be_sure_of_it() -> None:
+    """The output's correlation with its own gradient at the first step: chance reaches 3 / sqrt(64 x 10 entries)."""
+    sure = SIGMOIDS.but(share=share(0.9))
+    for factor, severity in ((1.01, Severity.INFO), (0.99, Severity.WARNING)):
+        correlation = np.full(STEPS, -factor * 3.0 / np.sqrt(64 * 10))
+        assert sure.having(output_correlation=correlation).findings("GS202")[0].severity is severity
 
 
 def test_saturation_turns_at_half_of_the_entries() -> None:
