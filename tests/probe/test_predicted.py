@@ -74,7 +74,7 @@ def test_an_unstable_length_is_reported() -> None:
     assert "an unstable fixed point of gelu at gain 1.53" in note
     rough = probed(Setting("gelu", 2.2, 0.0), width=64, depth=30).notes
     assert any("the signal leaves an unstable fixed point" in note for note in rough)
-    for setting in (Setting("tanh", 1.2, 0.1), Setting("gelu", 1.6, 0.0), Setting("relu", 2.0, 0.0)):
+    for setting in (Setting("tanh", 1.2, 0.1), Setting("relu", 2.0, 0.0)):
         assert not any("unstable" in note for note in probed(setting, width=64, depth=8).notes)
 
 
