@@ -17,6 +17,8 @@ import torch
 
 RECURRENT = 4
 """Uses of one matrix in one forward pass that make a time series."""
+SMALL = 16
+"""Nodes of one module among which the ways to its input are looked for."""
 Node = Any
 """A ``torch.autograd.graph.Node``; its Python object is the same for as long as something holds it."""
 
@@ -172,6 +174,36 @@ def input_edge(node: Node, inputs: Sequence[torch.Tensor]) -> int | None:
         return None
     others = [p for i, (p, _) in enumerate(node.next_functions) if i != found[0] and p is not None]
     return found[0] if all(_of_leaves(p) for p in others) else None
+
+
+def input_paths(node: Node, given: torch.Tensor) -> tuple[tuple[int, ...], ...]:
+    """Every way from a module's output node back to its input, as places among producers; none where the module is large.
+
+    For a module that takes nothing that is made of the input elsewhere: then the gradient of the input is the sum over these
+    ways, and of one way alone in a linear layer on a sequence, which reshapes on both sides.
+    """
+    way = (given.grad_fn, given.output_nr)
+    found: list[tuple[int, ...]] = []
+    todo: list[tuple[Node, tuple[int, ...]]] = [(node, ())]
+    seen = {node}
+    while todo:
+        at, path = todo.pop()
+        for i, (producer, number) in enumerate(at.next_functions):
+            if (producer, number) == way:
+                found.append((*path, i))
+            elif producer is not None and producer not in seen and not hasattr(producer, "variable"):
+                seen.add(producer)
+                todo.append((producer, (*path, i)))
+        if len(seen) > SMALL:
+            return ()
+    return tuple(found)
+
+
+def behind(node: Node, path: Sequence[int]) -> Node:
+    """The node at the end of a path of places among producers."""
+    for place in path:
+        node = node.next_functions[place][0]
+    return node
 
 
 def _of_leaves(node: Node) -> bool:

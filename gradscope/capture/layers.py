@@ -20,7 +20,7 @@ from gradscope.capture.activations import Activation, examine
 from gradscope.capture.anchor import in_backward
 from gradscope.capture.functional import Functional
 from gradscope.capture.gather import Gather
-from gradscope.capture.graph import Graph, Node, tensors_in
+from gradscope.capture.graph import Graph, Node, behind, tensors_in
 from gradscope.capture.guard import Guard, unguarded
 from gradscope.capture.loops import Loops, Pass
 from gradscope.capture.naming import parameter_names
@@ -338,10 +338,10 @@ class Layers:
 
     def _only_source(self, node: Node, key: Key, graph: Graph) -> Key | None:
         """The station whose output this one alone consumes: the gradient of its input is that of that output."""
-        edge = self._stations[key[0]].edge(key[1])
-        if edge is None:
+        path = self._stations[key[0]].path(key[1])
+        if path is None:
             return None
-        source, number = node.next_functions[edge]
+        source, number = behind(node, path[:-1]).next_functions[path[-1]]
         found = self.nodes.get(source)
         if found is None or len(graph.consumers.get(source, ())) != 1 or self._stations[found[0]].number(found[1]) != number:
             return None

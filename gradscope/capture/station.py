@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from gradscope.capture.activations import Activation
-from gradscope.capture.graph import Node, input_edge, tensors_in
+from gradscope.capture.graph import Node, behind, input_edge, input_paths, tensors_in
 from gradscope.capture.piles import Key, Pile
 from gradscope.capture.units import LIMIT, head, unit_dim, width
 
@@ -34,6 +34,8 @@ class Station:
         owns_matrix = any(p.dim() >= 2 for p in module._parameters.values() if p is not None)
         self.by_unit = owns_matrix and not isinstance(module, nn.RNNBase)
         self.recurrent = isinstance(module, nn.RNNBase)
+        self.plain = type(module).__module__.startswith("torch.nn.modules.") and not any(True for _ in module.children())
+        """Whether its output is made of its input and its parameters alone, in torch's own few operations."""
         self.before = layers.guard(self._before)
         self.after = layers.guard(self._after)
         self.named = layers.guard(self._after_named)
@@ -52,9 +54,10 @@ class Station:
         rest = ("input", "hx")[len(args) :]
         self._after(module, (*args, *(named.get(name) for name in rest)), output)
 
-    def edge(self, number: int) -> int | None:
-        """Index of a call's input among its node's producers; None where the module is more than one node."""
-        return self._calls[number].edge
+    def path(self, number: int) -> tuple[int, ...] | None:
+        """The way from a call's output node to its input, as places among producers; None where there are several or none."""
+        paths = self._calls[number].paths
+        return paths[0] if len(paths) == 1 else None
 
     def number(self, number: int) -> int:
         """Which output of its node a call's output is."""
@@ -108,8 +111,11 @@ class _Call:
         self.before = self.layers.guard(self._before)
         self.after = self.layers.guard(self._after)
         self.slot = self.number = 0
-        self.edge: int | None = None
-        self._edge_of: type | None = None
+        self.paths: tuple[tuple[int, ...], ...] = ()
+        self._paths_of: type | None = None
+        self._ends: list[tuple[tuple[int, ...], Any]] = []
+        """The way to each node that takes the input, and what reads the gradient that it sends there."""
+        self._parts: list[Tensor] = []
         self._fits: tuple[Any, ...] = ()
         """Shape, type and source of the output that the following is for."""
         self._dim: int | None = None
@@ -131,10 +137,22 @@ class _Call:
         self.number = tensor.output_nr
         layers.gather.output(self._output, self.slot, tensor, self._rows, self._entries)
         node.register_prehook(self.before)
-        if self.edge is None or self._edge_of is not type(node):  # a module that is one node has its input at one place
-            self.edge, self._edge_of = input_edge(node, [a for a in args if isinstance(a, Tensor)]), type(node)
-        if self.edge is not None and self.key not in layers.gather.same:
-            node.register_hook(self.after)
+        if not self.paths or self._paths_of is not type(node):
+            self.paths, self._paths_of = self._ways(node, args), type(node)
+            single = len(self.paths) == 1
+            self._ends = [(path[:-1], self.after if single else self._part(path[-1])) for path in self.paths]
+        if self._ends and self.key not in layers.gather.same:
+            self._parts.clear()
+            for way, hook in self._ends:
+                behind(node, way).register_hook(hook)
+
+    def _ways(self, node: Node, args: tuple[Any, ...]) -> tuple[tuple[int, ...], ...]:
+        """From the output back to the input: those of a few operations of torch's, or the one of a module that is one node."""
+        given = [a for a in args if isinstance(a, Tensor)]
+        if self.station.plain and not self.station.recurrent and len(given) == 1 and given[0].grad_fn is not None:
+            return input_paths(node, given[0])
+        edge = input_edge(node, given)
+        return () if edge is None else ((edge,),)
 
     def see_inputs(self, inputs: Tensor) -> None:
         """The inputs of an activation."""
@@ -178,6 +196,19 @@ class _Call:
         layers.gather.gradient(pile, self.slot, gradient, turn, entries, self._dim)
 
     def _after(self, produced: Sequence[Tensor | None], _: object) -> None:
-        if self.edge is None or (gradient := produced[self.edge]) is None or not self.layers.accumulates(self.station.module):
-            return
-        self.layers.gather.input_gradient(self.slot, gradient)
+        if (gradient := produced[self.paths[0][-1]]) is not None and self.layers.accumulates(self.station.module):
+            self.layers.gather.input_gradient(self.slot, gradient)
+
+    def _part(self, place: int) -> Any:
+        """Of an input that is read in several places: the gradient is the sum of what comes back from all of them."""
+
+        def after(produced: Sequence[Tensor | None], _: object) -> None:
+            if (gradient := produced[place]) is None or not self.layers.accumulates(self.station.module):
+                return
+            self._parts.append(gradient.detach())
+            if len(self._parts) == len(self.paths):
+                whole = torch.stack(self._parts).sum(0)
+                self._parts.clear()
+                self.layers.gather.input_gradient(self.slot, whole)
+
+        return self.layers.guard(after)
