@@ -301,11 +301,23 @@ class Layers:
         on_trunk = {self.nodes[node][0]: by_matrix[node] for node in by_matrix if node in trunk}
         stations = dict.fromkeys(n for n, _ in self.nodes.values() if n in on_trunk or self._is_leaf_station(n))
         formats = {name: _format(node) for node, (name, _) in self.nodes.items()}
+        found = {
+            name: (len(graph.consumers.get(n, ())) or None, self._added(n, (name, i))) for n, (name, i) in self.nodes.items()
+        }
         for name in stations:
-            self._describe(name, trunk=name in on_trunk, dtype=formats.get(name))
+            self._describe(name, trunk=name in on_trunk, dtype=formats.get(name), graph=found.get(name))
 
-    def _describe(self, name: str, *, trunk: bool, dtype: str | None) -> None:
+    def _added(self, node: Node, key: Key) -> tuple[str, ...]:
+        """The stations whose output, as it is, is a part of the sum that this node is or takes."""
+        path = self._stations[key[0]].path(key[1])
+        sums = [at for at in (node, behind(node, path or ())) if type(at).__name__ == "AddBackward0" and at._saved_alpha == 1]
+        return tuple(self.nodes[p][0] for p, _ in sums[0].next_functions if p in self.nodes) if sums else ()
+
+    def _describe(
+        self, name: str, *, trunk: bool, dtype: str | None, graph: tuple[int | None, tuple[str, ...]] | None = None
+    ) -> None:
         module, known = self.modules[name], self.infos.get(name)
+        readers, adds = graph or ((known.readers, known.adds) if known else (None, ()))
         functional = next((a for (station, _), a in self.functional.known.items() if station == name), None)
         activation = self.activations.get(name) or functional
         self.infos[name] = LayerInfo(
@@ -320,6 +332,8 @@ class Layers:
             block=self.blocks.get(name),
             dtype=dtype or (known.dtype if known else None),
             function=self.functional.names.get(name) if functional and name not in self.activations else None,
+            readers=readers,
+            adds=adds,
         )
 
     def _reached(self) -> frozenset[str]:

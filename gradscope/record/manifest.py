@@ -45,7 +45,8 @@ class LayerInfo:
     die), ``two-sided`` (flat at both ends: it can saturate), ``other``, or null for what is no activation. A layer whose output
     goes into an activation called as a function has that one's, and ``function`` names it by the class of the same module.
     ``block`` is the enclosing member of a ``Sequential`` or ``ModuleList``. ``dtype`` is the number format of the output and of
-    its gradient.
+    its gradient. ``readers`` is how many operations take the output, null where that is not known, and ``adds`` the stations
+    whose output, as it is, is a part of the sum that this one's output is or that its operation takes.
     """
 
     name: str
@@ -59,6 +60,8 @@ class LayerInfo:
     block: str | None = None
     dtype: str | None = None
     function: str | None = None
+    readers: int | None = None
+    adds: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -197,18 +197,39 @@ def test_what_the_record_does_not_show_is_other_and_says_why() -> None:
     assert "b is called more than once" in found.unexplained[0][1]
 
 
-def test_a_branch_whose_first_gradient_cannot_be_told_leaves_the_block_untold() -> None:
-    run = recorded(net(norm="rms", residual=True), batch())
+class Gated(nn.Module):
+    """Its input is scaled before it is added, so that the way past the branch has no gain of 1."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.linear, self.share = nn.Linear(9, 9), share
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.share * x + self.linear(x)
+        return out
+
+
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_a_block_that_does_not_add_its_input_as_it_is_is_left_untold(share: float) -> None:
+    torch.manual_seed(0)
+    run = recorded(nn.Sequential(nn.Linear(6, 9), Gated(share), nn.Linear(9, 2)).double(), batch())
     assert_sums(run)
     found = attribution(run)
     assert found.blocks == ()
-    assert found.unexplained[0] == ("layers.1", "the gradient at the input of layers.1.norm cannot be told")
+    assert found.unexplained == (("1", "at 1 (Gated) the input is not added as it is"),)
 
 
 def test_dropout_stands_in_the_way_and_is_named() -> None:
-    found = attribution(recorded(net(dropout=0.3), batch()))
+    """The weights' and the activations' gains are told, and what is left is the dropout's."""
+    run = recorded(net(dropout=0.3, activation="tanh"), batch())
+    assert_sums(run)
+    found = attribution(run)
     assert len(found.unexplained) == 9
     assert "in front of layers.1 stands something that is not recorded" in found.unexplained[0][1]
+    told = dict(zip(KINDS, found.decades[0].T, strict=True))
+    assert (told["activation"] < 0.0).all()
+    assert (told["weight"] != 0.0).all()
+    assert (np.abs(told["other"]) < 0.3).all()  # a factor of 1 / 0.7 for what is kept, sqrt(0.7) for how much of it
 
 
 def test_a_stretch_has_its_links_alone_and_adds_up_to_its_own_ratio() -> None:

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
 import gradscope
+from gradscope.record.run import Run
 from gradscope.signals.attribution import attribution
 from gradscope.training.architectures import cnn, highway, logistic, mlp, resnet, rnn, transformer
 
@@ -17,13 +19,15 @@ EXACT = 1e-9
 SHAPES: dict[str, tuple[int, ...]] = {"rnn": (6, 5), "transformer": (6, 5), "cnn": (1, 8, 8), "resnet": (1, 8, 8)}
 NETS: list[tuple[Any, dict[str, Any], bool]] = [
     *((mlp, {"depth": 6, "width": 8, "norm": norm}, True) for norm in ("none", "batch", "layer", "rms")),
-    *(
-        (mlp, {"depth": 6, "width": 8, "norm": norm, "residual": True}, norm != "rms")
-        for norm in ("none", "batch", "layer", "rms")
-    ),
+    *((mlp, {"depth": 6, "width": 8, "norm": norm, "residual": True}, True) for norm in ("none", "batch", "layer", "rms")),
     (cnn, {"depth": 4, "width": 4, "head": "flatten"}, True),
     (cnn, {"depth": 4, "width": 4, "head": "mean"}, False),
-    (resnet, {"depth": 8, "width": 4}, False),
+    *(
+        (cnn, {"depth": 5, "width": 4, "head": "flatten", "norm": n, "residual": True}, True)
+        for n in ("none", "batch", "group")
+    ),
+    (resnet, {"depth": 14, "width": 4}, False),
+    (resnet, {"depth": 14, "width": 4, "shortcut": "projection", "norm": "none"}, False),
     *((rnn, {"cell": cell, "layers": 2, "width": 6}, True) for cell in ("tanh", "lstm", "gru")),
     *(
         (transformer, {"layers": 2, "width": 8, "heads": 2, "feedforward": 8, "norm_first": first}, False)
@@ -42,18 +46,88 @@ def _name(net: Any) -> str:
     )
 
 
-@pytest.mark.parametrize("net", NETS, ids=_name)
-def test_the_decades_of_every_link_add_up_to_the_ratio_of_its_ends(net: Any) -> None:
-    module, options, told = net
+BLOCKS = {
+    "mlp": (4, 4),
+    "cnn": (3, 3),
+    "resnet": (4, 6),
+    "transformer-pre": (4, 4),
+    "transformer-post": (2, 4),
+    "highway": (0, 3),
+}
+"""By architecture: residual blocks that are told, of how many. Those of a ResNet that widen have no identity past them, attention
+without a norm in front reads its input three times, a highway layer multiplies its input by a gate."""
+
+
+def _recorded(net: Any, seen: dict[str, tuple[Tensor, Tensor]]) -> tuple[nn.Module, Run]:
+    """A net and the record of a step; ``seen`` gets each module's input and output, which keep their gradients."""
+    module, options, _ = net
     shape = SHAPES.get(module.__name__.rpartition(".")[2], (6,))
     torch.manual_seed(0)
     model = module.build(module.Options(**options), shape, 3).double()
     x = torch.randn(5, *shape, dtype=torch.float64)
+
+    def keep(name: str) -> Any:
+        def hook(_module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+            seen[name] = (args[0], output)
+            for tensor in (args[0], output):
+                if tensor.requires_grad:
+                    tensor.retain_grad()
+
+        return hook
+
     with gradscope.watch(model, every=1) as scope:
+        handles = [m.register_forward_hook(keep(n)) for n, m in model.named_modules() if not isinstance(m, nn.RNNBase)]
         loss = model(x).square().sum()
         loss.backward()
+        for handle in handles:
+            handle.remove()
         scope.step(loss)
-    run, found = scope.run, attribution(scope.run)
+    return model, scope.run
+
+
+RESIDUAL = [net for net in NETS if net[1].get("residual") or net[0] in (resnet, transformer, highway)]
+
+
+@pytest.mark.parametrize("net", RESIDUAL, ids=_name)
+def test_gain_and_angle_of_every_branch_are_those_of_its_own_product_of_vector_and_jacobian(net: Any) -> None:
+    """F alone, run again on the block's input: torch.autograd.grad of (sum - input), pulled by the gradient at the sum."""
+    seen: dict[str, tuple[Tensor, Tensor]] = {}
+    model, run = _recorded(net, seen)
+    found = attribution(run)
+    kind = net[0].__name__.rpartition(".")[2]
+    if kind == "transformer":
+        kind += "-pre" if net[1]["norm_first"] else "-post"
+    assert len(found.blocks) == BLOCKS[kind][0]
+    assert len([w for w in found.layers if w != "head" and w.startswith("layers.")]) == BLOCKS[kind][1]
+    for name in found.blocks:
+        end = model.get_submodule(name)
+        inside = not any(True for _ in end.children())  # the block ends in an operation that follows its sum
+        block = name.rpartition(".")[0] if inside else name
+        h, after = seen[block][0], seen[name][0 if inside else 1]
+        given, again = h.detach().requires_grad_(), []
+        catch = end.register_forward_hook(
+            lambda _m, args, out, inside=inside, again=again: again.append(args[0] if inside else out)
+        )
+        model.get_submodule(block)(given)
+        catch.remove()
+        assert h.grad is not None
+        assert after.grad is not None
+        (back,) = torch.autograd.grad(again[0] - given, given, after.grad)
+        at = found.layers.index(name)
+        gain, angle = back.norm() / after.grad.norm(), (back * after.grad).sum() / (back.norm() * after.grad.norm())
+        assert abs(found.branch[0, at] - gain.item()) < EXACT
+        assert abs(found.cosine[0, at] - angle.item()) < EXACT
+        assert (
+            abs(1.0 + found.branch[0, at] ** 2 + found.cross[0, at] - (h.grad.norm() / after.grad.norm()).item() ** 2) < EXACT
+        )
+        assert abs(found.inside[0, at].sum() - np.log10(gain.item())) < EXACT
+
+
+@pytest.mark.parametrize("net", NETS, ids=_name)
+def test_the_decades_of_every_link_add_up_to_the_ratio_of_its_ends(net: Any) -> None:
+    told = net[2]
+    _, run = _recorded(net, {})
+    found = attribution(run)
     grid = run.grid("layers", "backward_norm")
     norms = {name: grid.values[0, i] for i, (name, _) in enumerate(grid.entities)}
     stations = [info.name for info in run.catalogue.layers if info.trunk]
