@@ -54,7 +54,7 @@ BLOCKS = {
     "transformer-post": (2, 4),
     "highway": (0, 3),
 }
-"""By architecture: residual blocks that are told, of how many. Those of a ResNet that widen have no identity past them, attention
+"""By architecture: residual blocks that are told, of how many. Widening ones of a ResNet have no identity past them, attention
 without a norm in front reads its input three times, a highway layer multiplies its input by a gate."""
 
 
