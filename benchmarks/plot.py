@@ -47,9 +47,11 @@ def stages(run: Path, target: Path) -> dict[str, float]:
     import pyarrow.parquet  # noqa: F401
 
     from gradscope.cli.gate import judged
+    from gradscope.detect.engine import ordered
     from gradscope.record.reader import load_run
     from gradscope.render import FIGURES, plot, save
 
+    ordered()
     for name in ("overview", "profile", "heatmap", "loss"):
         FIGURES.load(name)
     clock = [time.process_time()]
@@ -57,7 +59,7 @@ def stages(run: Path, target: Path) -> dict[str, float]:
     for table, column in (("layers", "backward_norm"), ("steps", "loss")):
         loaded.grid(table, column)
     clock.append(time.process_time())
-    report = judged(loaded)
+    report = judged(loaded, remedies=False)
     clock.append(time.process_time())
     page = plot(loaded, reports=[report])
     clock.append(time.process_time())

@@ -28,9 +28,10 @@ FailOnOption = Annotated[
 ]
 
 
-def judged(run: Run, select: Sequence[str] = (), ignore: Sequence[str] = ()) -> Report:
+def judged(run: Run, select: Sequence[str] = (), ignore: Sequence[str] = (), *, remedies: bool = True) -> Report:
     """The verdict without the rules that the run's own config ignores, unless ``select`` names them.
 
+    ``remedies`` may be left out where nobody reads them: theory works them out anew for each run.
     Raises ``UsageError`` for a rule in ``select`` or ``ignore`` that does not exist.
     """
     from gradscope.detect.engine import RULES, Settings, check
@@ -38,7 +39,7 @@ def judged(run: Run, select: Sequence[str] = (), ignore: Sequence[str] = ()) -> 
     silenced = set(((run.manifest.config or {}).get("detect") or {}).get("ignore") or ())
     names = [{name, rule.CODE} for name, rule in RULES.items()]
     own = [name for both in names if both & silenced and not both & set(select) for name in both]
-    return check(run, Settings(select=tuple(select), ignore=(*own, *ignore)))
+    return check(run, Settings(select=tuple(select), ignore=(*own, *ignore)), remedies=remedies)
 
 
 def gate(report: Report, fail_on: FailOn) -> None:

@@ -57,7 +57,7 @@ def plot(
         raise UsageError("--signal is for a sweep", hint="gradscope plot RUN --figure NAME draws a run")
     loaded = [load_run(folder) for folder in folders]
     names = list(dict.fromkeys(figure or [OVERVIEW]))
-    reports = [judged(run) for run in loaded]
+    reports = [judged(run, remedies=False) for run in loaded]  # figures mark findings, and tell no remedy
     pages = {name: draw(loaded, name, reports=reports) for name in names}
     beside = "" if len(folders) == 1 else f"-{len(folders)}-runs"
     for name, page in pages.items():
@@ -69,7 +69,7 @@ def plot(
 
 
 def _is_sweep(folder: Path) -> bool:
-    from gradscope.sweep.table import is_sweep
+    from gradscope.sweep.layout import is_sweep
 
     return is_sweep(folder)
 

@@ -29,14 +29,14 @@ class Settings:
         return chosen and name not in self.ignore and code not in self.ignore
 
 
-def check(run: Run, settings: Settings = Settings()) -> Report:
+def check(run: Run, settings: Settings = Settings(), *, remedies: bool = True) -> Report:
     """The verdict on a run, live or loaded: deterministic, and a function of what was recorded alone.
 
     Every rule is judged, since one may explain another; ``settings`` choose what is reported. Raises ``UsageError`` where
-    they name a rule that does not exist.
+    they name a rule that does not exist. Without ``remedies`` findings say what is wrong, and not what to do.
     """
     require_rules((*settings.select, *settings.ignore))
-    return reported(judged(run), settings) if run.step_count else Report(run.name, 0)
+    return reported(judged(run, remedies=remedies), settings) if run.step_count else Report(run.name, 0)
 
 
 def reported(case: Case, settings: Settings = Settings()) -> Report:
@@ -45,12 +45,12 @@ def reported(case: Case, settings: Settings = Settings()) -> Report:
     return Report(case.run.name, case.run.step_count, tuple(ranked(said)))
 
 
-def judged(run: Run) -> Case:
+def judged(run: Run, *, remedies: bool = True) -> Case:
     """The case of a run that has a step, with the findings of every rule and the remedies of each."""
     case = Case(run)
     for name, rule in ordered().items():
         case.found[name] = tuple(rule.check(case))
-    for name, findings in case.found.items():
+    for name, findings in case.found.items() if remedies else ():
         case.found[name] = tuple(f if f.remedies else replace(f, remedies=advice(case, f)) for f in findings)
     return case
 

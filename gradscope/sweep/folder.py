@@ -9,10 +9,9 @@ from typing import Any
 from gradscope.errors import GradscopeError, RunFolderError
 from gradscope.record.files import write_whole
 from gradscope.record.lock import LOCK, WriterLock
+from gradscope.sweep.layout import POINTS, SWEEP
 from gradscope.sweep.outcome import End, Outcome
 from gradscope.sweep.plan import Plan, Point
-
-SWEEP, POINTS, RESULTS = "sweep.yaml", "points", "results.parquet"
 
 
 class SweepFolder:

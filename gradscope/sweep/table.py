@@ -13,7 +13,7 @@ from gradscope.errors import RunFolderError
 from gradscope.record.files import write_whole
 from gradscope.signals.scalars import scalars
 from gradscope.sweep.axes import Axis, Cell, is_number
-from gradscope.sweep.folder import POINTS, RESULTS
+from gradscope.sweep.layout import POINTS, RESULTS
 from gradscope.sweep.outcome import Outcome
 from gradscope.sweep.plan import Plan
 from gradscope.sweep.progress import Result
@@ -137,11 +137,6 @@ def read_table(folder: Path) -> Table:
         raise RunFolderError(f"{folder}: the sweep has no {RESULTS} yet", hint="gradscope sweep writes it at its end") from None
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
         raise RunFolderError(f"{path}: the file is damaged: {error}") from error
-
-
-def is_sweep(folder: Path) -> bool:
-    """Whether a folder is a sweep's."""
-    return (folder / POINTS).is_dir()
 
 
 def to_dict(table: Table) -> dict[str, Any]:
