@@ -15,7 +15,7 @@ from gradscope.detect.case import Case
 from gradscope.detect.remedies.learning_rate_down import LEAST, first_move
 from gradscope.detect.remedy import Proposal, rounded, setting
 
-ANSWERS = ("slow-learning", "stalled-layers")
+ANSWERS = ("slow-learning",)
 COST = 1
 TORCH = """
 optimizer = torch.optim.SGD(model.parameters(), lr=lr * 30)

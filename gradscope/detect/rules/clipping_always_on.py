@@ -61,15 +61,16 @@ def check(case: Case) -> Iterator[Finding]:
     share, coefficient = float(clipped.sum() / read.sum()), float(np.median(cut.values[clipped]))
     strong = coefficient < COEFFICIENT.value and not case.achieved
     at = total.steps[clipped]
+    signal, value, threshold = ("clip_coefficient", coefficient, COEFFICIENT) if strong else ("clipped_share", share, SHARE)
     yield Finding(
         CODE,
         NAME,
         Severity.WARNING if strong else SEVERITY,
         f"The gradient was clipped in {share:.0%} of the steps, to {coefficient:.2g} of its norm in the median: that is what "
         "the learning rate is multiplied by.",
-        "clip_coefficient",
-        coefficient,
-        COEFFICIENT.value,
+        signal,
+        value,
+        threshold.value,
         confidence=share,
         steps=case.span(int(at[0]), int(at[-1])),
     )

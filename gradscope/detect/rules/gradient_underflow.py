@@ -15,29 +15,6 @@ below it stand still though nothing in float32 would keep them from learning.
 
 Where the loss itself is learned to the last digit all gradients end there; a run that learned is not reported.
 
-## Example
-
-```python
-import torch
-from torch import nn
-import gradscope
-
-torch.manual_seed(0)
-x, y = torch.randn(64, 16), torch.randint(0, 4, (64,))
-model = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 4))
-optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-with gradscope.watch(model, optimizer) as scope:
-    for _ in range(40):
-        optimizer.zero_grad()
-        with torch.autocast("cpu", torch.float16):
-            outputs = model(x)
-        loss = 1e-6 * nn.functional.cross_entropy(outputs.float(), y)
-        loss.backward()
-        optimizer.step()
-        scope.step(loss)
-report = scope.check()
-```
-
 ## What to do
 
 - Scale the loss: `torch.amp.GradScaler`, and pass it to `watch(scaler=...)`.
@@ -63,7 +40,7 @@ CODE = "GS104"
 NAME = "gradient-underflow"
 SEVERITY = Severity.WARNING
 AFTER = ("vanishing-gradients", "dead-units")
-EXAMPLE = ""
+EXAMPLE = "gradient-underflow"
 
 SMALLEST = Threshold(
     "smallest number", 2.0**-24, "as the gradient, scaled", "IEEE 754: the smallest subnormal number of float16"

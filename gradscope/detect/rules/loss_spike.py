@@ -15,28 +15,6 @@ or which update brought it about.
 
 Data that change on purpose. A spike that the run has overcome is reported as information.
 
-## Example
-
-```python
-import torch
-from torch import nn
-import gradscope
-
-torch.manual_seed(0)
-x, y = torch.randn(64, 16), torch.randint(0, 4, (64,))
-model = nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 4))
-optimizer = torch.optim.SGD(model.parameters(), lr=0.2)
-with gradscope.watch(model, optimizer) as scope:
-    for step in range(200):
-        bad = step == 180
-        optimizer.zero_grad()
-        loss = nn.functional.cross_entropy(model(10 * x if bad else x), y.roll(1) if bad else y)
-        loss.backward()
-        optimizer.step()
-        scope.step(loss)
-report = scope.check()
-```
-
 ## What to do
 
 - Clip the gradient's norm; lower the learning rate at that stage, or skip steps with an outlying gradient.
@@ -66,7 +44,7 @@ CODE = "GS302"
 NAME = "loss-spike"
 SEVERITY = Severity.WARNING
 AFTER = ("loss-instability", "non-finite")
-EXAMPLE = ""
+EXAMPLE = "loss-spike"
 
 SCORE = Threshold(
     "score",

@@ -15,29 +15,6 @@ The optimizer skips the parameter without a word. It is not connected to the los
 Parameters that are used now and then, as the experts of a mixture are, may miss every recorded step of a short run; with few
 recorded steps the rule says so by its confidence.
 
-## Example
-
-```python
-import torch
-from torch import nn
-import gradscope
-
-torch.manual_seed(0)
-x, y = torch.randn(64, 16), torch.randint(0, 4, (64,))
-model = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 4))
-model.forgotten = nn.Linear(32, 4)
-model.forward = lambda x: model[2](model[1](model[0](x)))
-optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-with gradscope.watch(model, optimizer) as scope:
-    for _ in range(40):
-        optimizer.zero_grad()
-        loss = nn.functional.cross_entropy(model(x), y)
-        loss.backward()
-        optimizer.step()
-        scope.step(loss)
-report = scope.check()
-```
-
 ## What to do
 
 - Call the layer in `forward`, or remove it; look for `detach()`, `.data`, `torch.no_grad()` and in-place assignments.
@@ -62,7 +39,7 @@ CODE = "GS105"
 NAME = "missing-gradient"
 SEVERITY = Severity.WARNING
 AFTER = ()
-EXAMPLE = ""
+EXAMPLE = "missing-gradient"
 
 SEEN = Threshold(
     "recorded steps",
@@ -92,9 +69,9 @@ def check(case: Case) -> Iterator[Finding]:
         NAME,
         SEVERITY,
         f"{names[0]}{more} never got a gradient in {seen} recorded steps: nothing connects it to the loss.",
-        "grad_norm",
-        0.0,
-        0.0,
+        "steps_without_gradient",
+        float(seen),
+        SEEN.value,
         confidence=1.0 - 0.5 / seen,
         layers=tuple(names),
         steps=case.span(int(steps[0]), int(steps[-1])),

@@ -14,28 +14,6 @@ The layer stays as it was drawn; the others have to make do with it.
 
 Layers with a learning rate of their own, made small on purpose. Frozen layers do not count.
 
-## Example
-
-```python
-import torch
-from torch import nn
-import gradscope
-
-torch.manual_seed(0)
-x, y = torch.randn(64, 16), torch.randint(0, 4, (64,))
-model = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 4))
-slow, fast = model[2].parameters(), [*model[0].parameters(), *model[4].parameters()]
-optimizer = torch.optim.SGD([{"params": fast}, {"params": slow, "lr": 1e-7}], lr=0.01)
-with gradscope.watch(model, optimizer) as scope:
-    for _ in range(40):
-        optimizer.zero_grad()
-        loss = nn.functional.cross_entropy(model(x), y)
-        loss.backward()
-        optimizer.step()
-        scope.step(loss)
-report = scope.check()
-```
-
 ## What to do
 
 - Look at the parameter groups of the optimizer: is the layer in one, and with which learning rate?
@@ -70,7 +48,7 @@ AFTER = (
     "slow-learning",
     "learning-rate-too-high",
 )
-EXAMPLE = ""
+EXAMPLE = "stalled-layers"
 
 RATIO = Threshold(
     "relative update",
@@ -100,13 +78,14 @@ def check(case: Case) -> Iterator[Finding]:
         return
     layers = tuple(ratio.layers[i] for i, is_low in zip(kept, low, strict=True) if is_low)
     value = float(np.nanmin(np.nanmedian(relative[:, low], axis=0)))
+    size = f"{value:.1e} of" if value else "exactly 0 beside"
     cause = next((f for name in AFTER for f in case.found.get(name, ()) if f.severity is not Severity.INFO), None)
     yield Finding(
         CODE,
         NAME,
         Severity.INFO if cause else SEVERITY,
         f"Updates of {layers[0]}{f' and {len(layers) - 1} more' if len(layers) > 1 else ''}, relative to the weights, are "
-        f"{value:.1e} of the typical layer's: it stands still while others learn, and {case.learned}.",
+        f"{size} the typical layer's: it stands still while others learn, and {case.learned}.",
         "update_ratio",
         value,
         RATIO.value,

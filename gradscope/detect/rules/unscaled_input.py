@@ -17,27 +17,6 @@ the rest.
 A network that was trained before has weights that are not random any more; the estimate is then rough. A run that learned
 well is reported as information.
 
-## Example
-
-```python
-import torch
-from torch import nn
-import gradscope
-
-torch.manual_seed(0)
-x, y = 100 * torch.randn(64, 16), torch.randint(0, 4, (64,))
-model = nn.Sequential(nn.Linear(16, 32), nn.Tanh(), nn.Linear(32, 4))
-optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-with gradscope.watch(model, optimizer) as scope:
-    for _ in range(40):
-        optimizer.zero_grad()
-        loss = nn.functional.cross_entropy(model(x), y)
-        loss.backward()
-        optimizer.step()
-        scope.step(loss)
-report = scope.check()
-```
-
 ## What to do
 
 - Subtract the mean and divide by the standard deviation of each feature, measured on the training set.
@@ -61,7 +40,7 @@ CODE = "GS203"
 NAME = "unscaled-input"
 SEVERITY = Severity.WARNING
 AFTER = ()
-EXAMPLE = ""
+EXAMPLE = "unscaled-input"
 
 SCALE = Threshold(
     "input scale",

@@ -271,6 +271,7 @@ def test_a_loss_scale_lifts_float16_gradients() -> None:
 
 def test_a_trainable_parameter_without_any_gradient_is_missing_one_and_a_frozen_one_is_not() -> None:
     (finding,) = HEALTHY.but(without=("layers.4.weight", "layers.4.bias")).findings("GS105")
+    assert (finding.signal, finding.value) == ("steps_without_gradient", 64.0)
     assert finding.layers == ("layers.4.weight", "layers.4.bias")
     frozen = ("layers.4.weight", "layers.4.bias")
     assert not HEALTHY.but(without=frozen, frozen=frozen).findings("GS105")

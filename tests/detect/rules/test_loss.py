@@ -208,7 +208,8 @@ def test_clipping_in_every_step_is_information_and_hard_clipping_without_learnin
     clipped = {"clip_coefficient": np.full(STEPS, 0.05)}
     assert HEALTHY.having(**clipped).findings("GS305")[0].severity is Severity.INFO
     assert STUCK.having(**clipped).findings("GS305")[0].severity is Severity.WARNING
-    assert STUCK.having(clip_coefficient=np.full(STEPS, 0.5)).findings("GS305")[0].severity is Severity.INFO
+    (mild,) = STUCK.having(clip_coefficient=np.full(STEPS, 0.5)).findings("GS305")
+    assert (mild.severity, mild.signal, mild.value, mild.threshold) == (Severity.INFO, "clipped_share", 1.0, 0.95)
     assert not HEALTHY.findings("GS305")
 
 
