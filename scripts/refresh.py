@@ -16,7 +16,7 @@ from PIL import Image
 
 from gradscope.cli import reference
 from gradscope.cli.schema import config_schema, sweep_schema
-from scripts import config_page, record_page, rule_pages
+from scripts import config_page, record_page, report_picture, rule_pages
 from scripts.examples import PAGES, ROOT, blocks, played
 
 IMAGES = ROOT / "docs" / "images"
@@ -52,6 +52,9 @@ def main() -> None:
     rule_pages.write(ROOT / "docs" / "rules")
     for name, schema in (("config", config_schema()), ("sweep", sweep_schema())):
         (ROOT / "docs" / f"{name}.schema.json").write_text(json.dumps(schema, indent=2) + "\n", "utf-8")
+    with tempfile.TemporaryDirectory() as folder:
+        if report_picture.draw(Path(folder) / "report.png"):
+            shrink(Path(folder) / "report.png", IMAGES / "report.png")
     for page in PAGES:
         if any(block.language == "console" for block in blocks(page.read_text("utf-8"))):
             refresh(page)
