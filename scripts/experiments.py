@@ -91,8 +91,13 @@ def names() -> list[str]:
 
 def experiment(name: str) -> ModuleType:
     """The module of an experiment, which is no package's: its folder is named for people."""
-    path = FOLDER / name / "experiment.py"
-    spec = spec_from_file_location(f"experiment_{name.replace('-', '_')}", path)
+    return beside(FOLDER / name / "experiment.py", "experiment")
+
+
+def beside(file: Path | str, name: str) -> ModuleType:
+    """The module ``name`` in the folder of a file of an experiment."""
+    path = Path(file).with_name(f"{name}.py")
+    spec = spec_from_file_location(f"{path.parent.name}_{name}".replace("-", "_"), path)
     assert spec is not None
     assert spec.loader is not None
     module = module_from_spec(spec)
