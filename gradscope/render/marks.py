@@ -23,6 +23,9 @@ LANE = 0.175
 MOST = 4
 """Findings that get a bar; of more, the number is said."""
 
+WORDS = 0.14
+"""Inches that the words on a threshold take."""
+
 Span = tuple[float, float]
 
 
@@ -120,15 +123,17 @@ def boxes(axes: Axes, run: Run, report: Report, layers: Sequence[str], end: int)
 def thresholds(
     axes: Axes, findings: Iterable[Finding], scale: Mapping[str, tuple[float, str]], ends: tuple[float, float]
 ) -> None:
-    """A dashed line where a finding's threshold lies, said at the end at which the curve (these two heights) is further off.
+    """A dashed line where a finding's threshold lies, said at the end at which the curve (these two heights) is further off,
+    or, where another's words stand there, under the line or at its other end.
 
     ``scale`` maps a signal to the height that 1 has on this axis, and to the words for what it is a share of.
     """
+    taken: list[tuple[bool, float]] = []
     for finding in {(f.code, f.signal, f.threshold): f for f in findings if drawable(f, scale)}.values():
         unit, of = scale[finding.signal]
         colour, height = theme.SEVERITY[finding.severity], finding.threshold * unit
         far = [abs(math.log(end / height)) if 0.0 < end < math.inf else math.inf for end in ends]
-        left = far[0] > far[1]
+        left, over = _free(axes, height, far[0] > far[1], taken)
         axes.axhline(height, color=colour, lw=1.0, ls=(0, (4, 3)), zorder=1.5, gid=f"threshold-{finding.code}")
         axes.text(
             0.006 if left else 0.994,
@@ -138,9 +143,20 @@ def thresholds(
             size=7.5,
             color=colour,
             ha="left" if left else "right",
-            va="bottom",
+            va="bottom" if over else "top",
             path_effects=[withStroke(linewidth=2.0, foreground="white")],
         )
+
+
+def _free(axes: Axes, height: float, left: bool, taken: list[tuple[bool, float]]) -> tuple[bool, bool]:
+    """Where no words of ``taken`` (at the left, at this height in inches) stand: whether at the left, whether over the line."""
+    figure = axes.get_figure()
+    at = axes.transData.transform((0.0, height))[1] / (figure.dpi if figure is not None else 1.0)
+    places = [(side, over, at + (WORDS / 2 if over else -WORDS / 2)) for side in (left, not left) for over in (True, False)]
+    free = (p for p in places if all(p[0] != side or abs(p[2] - other) > 0.99 * WORDS for side, other in taken))
+    side, over, middle = next(free, places[0])
+    taken.append((side, middle))
+    return side, over
 
 
 def drawable(finding: Finding, scale: Mapping[str, tuple[float, str]]) -> bool:

@@ -1,5 +1,11 @@
+from itertools import combinations
+
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
 from gradscope.record.finding import Finding, Severity
-from gradscope.render.marks import positions
+from gradscope.render.marks import positions, thresholds
 from tests.render.cases import case
 
 
@@ -23,3 +29,20 @@ def test_an_activation_stands_at_the_station_before_it():
 
 def test_a_name_that_the_run_does_not_have_stands_nowhere():
     assert at("elsewhere") == []
+
+
+@pytest.mark.parametrize("heights", [(0.01, 0.012), (0.01, 0.01, 0.01), (0.01, 0.05, 0.01, 0.05), (1e-8, 0.1)])
+def test_the_words_on_thresholds_near_each_other_stand_apart(heights):
+    figure = Figure(figsize=(6.0, 4.0))
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((0.1, 0.1, 0.85, 0.85))
+    axes.set_yscale("log")
+    axes.set_ylim(1e-20, 1.0)
+    found = [Finding("GS101", "r", Severity.ERROR, "m", f"s{i}", 1e-9, at) for i, at in enumerate(heights)]
+    thresholds(axes, found, {f"s{i}": (1.0, " of the gradient") for i in range(len(heights))}, ends=(1e-18, 1.0))
+    boxes = [text.get_window_extent() for text in axes.texts]
+    assert len(boxes) == len(heights)
+    for a, b in combinations(boxes, 2):
+        assert min(a.x1, b.x1) < max(a.x0, b.x0) or min(a.y1, b.y1) - max(a.y0, b.y0) <= 1  # a line lies between two of them
+    lines = [line.get_ydata()[0] for line in axes.lines if line.get_gid() == "threshold-GS101"]
+    assert lines == list(heights)
