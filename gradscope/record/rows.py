@@ -213,10 +213,9 @@ def to_block(
     kept: slice | Ints = slice(None if upto is None else int(np.searchsorted(steps, upto, side="right")))
     if among is not None:
         kept = np.flatnonzero(np.isin(steps[kept], among))
-    values, absent = _numbers(read, column, layout.rows)
-    dense = values.reshape(len(order), length)[:, kept].T
-    valid = {} if absent is None else {column: ~absent.reshape(len(order), length)[:, kept].T}
-    return Block(table.name, steps[kept], tuple(layout.entities[i] for i in order), {column: dense}, valid)
+    values, absent = _numbers(read, column, (len(order), length), kept)
+    valid = {} if absent is None else {column: ~absent.T}
+    return Block(table.name, steps[kept], tuple(layout.entities[i] for i in order), {column: values.T}, valid)
 
 
 def steps_of(source: Source, upto: int | None = None) -> Ints:
@@ -231,7 +230,8 @@ def steps_of(source: Source, upto: int | None = None) -> Ints:
 
 def _scattered(read: pa.Table, layout: Layout, table: Table, column: str, upto: int | None) -> Block:
     """The same where entities have steps of their own, most of them the same all the same."""
-    (values, absent), steps = _numbers(read, column, layout.rows), to_numpy(read["step"])
+    (known, missing), steps = _numbers(read, column, (1, layout.rows)), to_numpy(read["step"])
+    values, absent = known[0], None if missing is None else missing[0]
     spans = _upto(steps, pairwise(layout.starts), upto)
     left = [i for i, (start, stop) in enumerate(spans) if start < stop]
     rows = _union_of(spans, steps)
@@ -269,12 +269,18 @@ def _runs(order: Sequence[int]) -> Iterator[tuple[int, int]]:
             begin = i
 
 
-def _numbers(rows: pa.Table, column: str, count: int) -> tuple[Floats, Bools | None]:
-    """Values, NaN where absent, and where they are absent if they are anywhere. A column that is not there is absent."""
+def _numbers(
+    rows: pa.Table, column: str, shape: tuple[int, int], kept: slice | Ints = slice(None)
+) -> tuple[Floats, Bools | None]:
+    """Values as an array of a shape, some of its columns, NaN where absent, and where they are absent if they are anywhere.
+
+    A column that is not there is absent.
+    """
     if column not in rows.column_names:
-        return np.full(count, np.nan), np.ones(count, bool)
-    values = to_numpy(rows[column]).astype(np.float64, copy=False)
+        nothing = np.full(shape, np.nan)[:, kept]
+        return nothing, np.ones(nothing.shape, bool)
+    values = to_numpy(rows[column]).reshape(shape)[:, kept].astype(np.float64, copy=False)
     if not rows[column].null_count:
         return values, None
-    absent = ~present(rows[column])
+    absent = ~present(rows[column]).reshape(shape)[:, kept]
     return np.where(absent, np.nan, values), absent

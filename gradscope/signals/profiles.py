@@ -67,8 +67,10 @@ def depth_profile(run: Run, column: str = "backward_norm", *, call: int | None =
 
 def layer_profile(run: Run, column: str, names: Sequence[str], *, call: int | None = None) -> Profile:
     """A column of the table ``layers`` at these layers, at one call within the forward pass, by default each step's last:
-    of a cell that is called once a time step that is the one nearest to the loss.
+    of a cell that is called once a time step that is the one nearest to the loss. Nothing is read for no layer.
     """
+    if not names:
+        return Profile(column, np.empty(0, np.int64), (), np.empty((0, 0)), np.empty((0, 0), bool))
     grid = run.grid("layers", column)
     if call is None:
         return _last_calls(grid, names)
