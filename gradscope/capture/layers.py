@@ -52,9 +52,7 @@ class Layers:
             name: found for name, m in self.modules.items() if (found := examine(m)) is not None
         }
         self.blocks = _blocks(model, dict(named))
-        self.watched: dict[str, nn.Module] = {
-            n: m for n, m in self.modules.items() if n in self.activations or any(True for _ in m.parameters())
-        }
+        self.watched = self._all_watched()
         self.infos: dict[str, LayerInfo] = {}
         self.memory = Memory()
         self._stations: dict[str, Station] = {}
@@ -64,6 +62,8 @@ class Layers:
         """What could not be seen, and why."""
         self.functional = Functional(self.modules, self.notes)
         self.loops = Loops(self.modules, self.notes)
+        self._names: dict[nn.Parameter, str] = {}
+        """The parameters' names, once a walk of the graph has asked for them."""
         self._order: dict[str, int] = {}
         """In which order the modules ran when they first did."""
         self.discovering = True
@@ -107,7 +107,7 @@ class Layers:
 
     def clear(self) -> None:
         """Lets go of everything that a step left: sums, nodes, tensors."""
-        self.gather = Gather(self.memory, self.device, first=self.discovering)
+        self.gather = Gather(self.memory, self.device, first=self.discovering and (not self._samples or self._looks > 1))
         self.output = OutputTally(self, self.device)
         self.replays: list[Replay | Pass] = []
         self._through_time = False
@@ -162,9 +162,13 @@ class Layers:
         self.discovering = True
         self.functional.known = {}
         self.loops.known = {}
-        self.memory.fed_by.clear()
-        self.memory.same = {}
-        self.watched = {n: m for n, m in self.modules.items() if n in self.activations or any(True for _ in m.parameters())}
+        self.watched = self._all_watched()
+
+    def _all_watched(self) -> dict[str, nn.Module]:
+        """Activations, and whatever has parameters, itself or further inside."""
+        owners = (name for name, m in self.modules.items() if any(p is not None for p in m._parameters.values()))
+        wanted = self.activations.keys() | {outer for name in owners for outer in _with_parents(name)}
+        return {name: m for name, m in self.modules.items() if name in wanted}
 
     # ---- what counts
 
@@ -280,23 +284,24 @@ class Layers:
 
     def _discover(self, roots: Sequence[Node]) -> None:
         self._walked.add(self.gather.turn)
-        self._owned = parameter_names(self.model)
+        self._names = {}
         graph = Graph(roots)
+        owners = (
+            name for name, m in self.modules.items() if any(p is not None and p.dim() >= 2 for p in m._parameters.values())
+        )
+        hold_matrix = {outer for name in owners for outer in _with_parents(name)}
         by_matrix: dict[Node, str] = {}
         for node, (name, _) in self.nodes.items():
             for candidate in (name, *self.aliases.get(node, ())):
-                if _holds_matrix(self.modules[candidate]):
+                if candidate in hold_matrix:
                     by_matrix[node] = candidate
                     break
         trunk = graph.trunk(by_matrix)
         for node, key in self.nodes.items() if self.alone else ():
             source = self._only_source(node, key, graph)
-            if source is not None:
-                self.memory.fed_by[key] = source
-            else:
-                self.memory.fed_by.pop(key, None)
+            self.memory.feeds(key, source)
         self.functional.read(graph, self.nodes, self.gather, learn=True)
-        self.loops.learn(graph, self._owned)
+        self.loops.learn(graph, self.model)
         self._follow_loops(graph)
         on_trunk = {self.nodes[node][0]: by_matrix[node] for node in by_matrix if node in trunk}
         stations = dict.fromkeys(n for n, _ in self.nodes.values() if n in on_trunk or self._is_leaf_station(n))
@@ -316,24 +321,30 @@ class Layers:
     def _describe(
         self, name: str, *, trunk: bool, dtype: str | None, graph: tuple[int | None, tuple[str, ...]] | None = None
     ) -> None:
-        module, known = self.modules[name], self.infos.get(name)
+        module, known, memory = self.modules[name], self.infos.get(name), self.memory
         readers, adds = graph or ((known.readers, known.adds) if known else (None, ()))
         functional = next((a for (station, _), a in self.functional.known.items() if station == name), None)
         activation = self.activations.get(name) or functional
+        found: dict[str, Any] = {
+            "trunk": trunk or (known is not None and known.trunk),
+            "width": memory.widths[memory.slots[name, 0]] if (name, 0) in memory.slots else None,
+            "activation": activation.kind if activation else None,
+            "recurrent": isinstance(module, nn.RNNBase) or name in self.loops.known,
+            "dtype": dtype or (known.dtype if known else None),
+            "function": self.functional.names.get(name) if functional and name not in self.activations else None,
+            "readers": readers,
+            "adds": adds,
+        }
+        if known is not None and all(getattr(known, what) == value for what, value in found.items()):
+            return
+        names = self._names = self._names or parameter_names(self.model)
         self.infos[name] = LayerInfo(
             name=name,
             kind=type(module).__name__,
             order=known.order if known else len(self.infos),
-            parameters=tuple(self._owned[p] for p in module._parameters.values() if p is not None and p in self._owned),
-            trunk=trunk or (known is not None and known.trunk),
-            width=self.memory.widths[self.memory.slots[name, 0]] if (name, 0) in self.memory.slots else None,
-            activation=activation.kind if activation else None,
-            recurrent=isinstance(module, nn.RNNBase) or name in self.loops.known,
+            parameters=tuple(names[p] for p in module._parameters.values() if p is not None and p in names),
             block=self.blocks.get(name),
-            dtype=dtype or (known.dtype if known else None),
-            function=self.functional.names.get(name) if functional and name not in self.activations else None,
-            readers=readers,
-            adds=adds,
+            **found,
         )
 
     def _reached(self) -> frozenset[str]:
@@ -348,7 +359,7 @@ class Layers:
                 self._describe(name, trunk=False, dtype=None)
                 self.notes["layers: the inside of a reentrant checkpoint is recorded, but not taken to be on the trunk"] = None
         ordered = sorted(self.infos.values(), key=lambda info: self._order.get(info.name, len(self._order)))
-        self.infos = {info.name: replace(info, order=i) for i, info in enumerate(ordered)}
+        self.infos = {info.name: info if info.order == i else replace(info, order=i) for i, info in enumerate(ordered)}
 
     def _only_source(self, node: Node, key: Key, graph: Graph) -> Key | None:
         """The station whose output this one alone consumes: the gradient of its input is that of that output."""
@@ -385,8 +396,10 @@ def _format(node: Node) -> str | None:
     return str(metadata[0].dtype).removeprefix("torch.") if metadata else None
 
 
-def _holds_matrix(module: nn.Module) -> bool:
-    return any(p.dim() >= 2 for p in module.parameters())
+def _with_parents(name: str) -> list[str]:
+    """A module's name and those of all that it is inside of."""
+    parts = name.split(".")
+    return [".".join(parts[:end]) for end in range(1, len(parts) + 1)]
 
 
 def _blocks(model: nn.Module, named: dict[str, nn.Module]) -> dict[str, str]:

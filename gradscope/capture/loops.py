@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from gradscope.capture.graph import Graph, Node
 from gradscope.capture.guard import Guard
+from gradscope.capture.naming import parameter_names
 from gradscope.capture.packing import wide
 
 
@@ -25,9 +26,11 @@ class Loops:
         self.notes = notes
         self.known: dict[str, nn.Parameter] = {}
 
-    def learn(self, graph: Graph, names: Mapping[nn.Parameter, str]) -> None:
+    def learn(self, graph: Graph, model: nn.Module) -> None:
         """One weight a layer; those of recurrent modules are replayed instead."""
-        for found in graph.recurrences():
+        recurrences = graph.recurrences()
+        names = parameter_names(model) if recurrences else {}
+        for found in recurrences:
             weight = found.weight
             name = names.get(weight) if isinstance(weight, nn.Parameter) else None
             if name is None or not isinstance(weight, nn.Parameter):

@@ -86,6 +86,15 @@ class Memory:
         self.widths[found] = width
         return found
 
+    def feeds(self, key: Key, source: Key | None) -> None:
+        """By the graph, ``source`` is the output that the station alone consumes, if there is one."""
+        if source is None or self.same.get(key) != source:
+            self.fed_by.pop(key, None)
+            if key in self.same:
+                self.same = {k: of for k, of in self.same.items() if k != key}
+            if source is not None:
+                self.fed_by[key] = source
+
     def pile(self, question: Question, like: Tensor, dim: int | None = None, activation: Activation | None = None) -> Pile:
         """Where tensors of this shape, type and place wait for the question."""
         key = (question, like.shape, like.dtype, like.device, dim, activation)

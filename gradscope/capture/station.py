@@ -40,12 +40,19 @@ class Station:
         self.after = layers.guard(self._after)
         self.named = layers.guard(self._after_named)
         self._calls: list[_Call] = []
+        self._handle: Any = None
 
     def attach(self) -> list[Any]:
+        """Puts the hooks on the module; one that was there before goes back under its handle, which costs next to nothing."""
         if self.recurrent:  # its input and state may come by name
             handles = [self.module.register_forward_hook(self.named, with_kwargs=True)]
         else:
-            handles = [self.module.register_forward_hook(self.after)]
+            hooks = self.module._forward_hooks
+            if self._handle is not None and self._handle.hooks_dict_ref() is hooks:
+                hooks[self._handle.id] = self.after
+            else:
+                self._handle = self.module.register_forward_hook(self.after)
+            handles = [self._handle]
         if self.activation is not None and self.activation.overwrites:
             handles.append(self.module.register_forward_pre_hook(self.before))
         return handles

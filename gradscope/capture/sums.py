@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isnan
 
 import numpy as np
 
@@ -112,13 +113,16 @@ class Sums:
         memory, backward = self.memory, sums["backward"]
         slots = {key: slot for slot, key in enumerate(self.keys)} if memory.fed_by or self.same else {}
         found: dict[Key, Key] = {}
-        for key, source in list(memory.fed_by.items()):
-            slot, other = slots.get(key), slots.get(source)
-            if slot is None or other is None or not (have["backward"][other] and have["backward_in"][slot]):
-                continue
-            del memory.fed_by[key]
-            if np.isclose(sums["backward_in"][slot], backward[other], rtol=1e-6, atol=0.0):
-                found[key] = source
+        if memory.fed_by:
+            at_output = np.where(have["backward"], backward, np.nan).tolist()
+            at_input = np.where(have["backward_in"], sums["backward_in"], np.nan).tolist()
+            for key, source in list(memory.fed_by.items()):
+                slot, other = slots.get(key), slots.get(source)
+                if slot is None or other is None or isnan(at_input[slot]) or isnan(at_output[other]):
+                    continue
+                del memory.fed_by[key]
+                if abs(at_input[slot] - at_output[other]) <= 1e-6 * at_output[other]:  # one of them may be read in float32
+                    found[key] = source
         if found:
             memory.same = {**memory.same, **found}
         pairs = [(slots[key], slots[source]) for key, source in self.same.items() if key in slots and source in slots]
