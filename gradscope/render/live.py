@@ -39,6 +39,8 @@ RECENT = 20
 HISTORY = 512
 """Recorded steps that are kept for the map; beyond, of each few the value that stands out most."""
 MAP_LINES, FINDING_LINES = 4, 3
+NAME, SHORTEST = 40, 10
+"""Signs of the run's name at most, and those that are left of it where the line is full."""
 MARGIN = 24
 """Columns beside the strip and the map."""
 WIDEST = 160
@@ -60,7 +62,7 @@ class LiveView:
         terminal: Terminal | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.name, self.total, self.start = plain(name, 40), total, start
+        self._whole_name, self.name, self.total, self.start = name, plain(name, NAME), total, start
         self._stream, self._clock = stream, clock
         self._terminal = terminal or Terminal.of(stream)
         self._asked = self._next = clock()
@@ -144,12 +146,15 @@ class LiveView:
         return facts
 
     def _picture(self, step: int, loss: float) -> RenderableType:
-        width = self._terminal.width
-        bar: list[RenderableType] = []
-        if width >= 100:
-            bar = [ProgressBar(total=self.total - self.start, completed=step + 1 - self.start, width=min(width // 5, 40))]
+        width, facts = self._terminal.width, self._facts(step, loss)
+        wide = min(width // 5, 40) if width >= 100 else 0
+        if len("  ".join(facts)) + SHORTEST + 2 > width:
+            facts = [fact for fact in facts if not fact.endswith("steps/s")]
+        left = width - len("  ".join(facts)) - 2 - (wide + 2 if wide else 0)
+        name = Text(plain(self._whole_name, min(max(left, SHORTEST), NAME)), style="bold", no_wrap=True)
+        bar = [ProgressBar(total=self.total - self.start, completed=step + 1 - self.start, width=wide)] if wide else []
         head = Table.grid(padding=(0, 2))
-        head.add_row(Text(self.name, style="bold", overflow="ellipsis", no_wrap=True), *bar, *self._facts(step, loss))
+        head.add_row(name, *bar, *(Text(fact, no_wrap=True, overflow="ellipsis") for fact in facts))
         return Group(head, *self._gradients(step), *self._verdicts())
 
     def _gradients(self, step: int) -> list[Text]:

@@ -196,3 +196,20 @@ def test_what_a_long_training_shows_takes_bounded_memory():
         for step in range(3 * HISTORY):
             view.update(step, 1.0, row(FALLING, step))
         assert len(view._history.steps) <= HISTORY
+
+
+@pytest.mark.parametrize(("width", "total"), [(80, 20_000), (80, 2_000_000), (100, 20_000), (200, 2_000_000)])
+def test_the_first_line_is_one_line_however_long_the_name_and_the_numbers(width, total):
+    stream, clock = io.StringIO(), Clock()
+    terminal = Terminal(width, interactive=True)
+    with LiveView("a-run-with-quite-a-long-name-for-a-terminal", total, stream, terminal=terminal, clock=clock) as view:
+        for step in (total // 2, total // 2 + 1):
+            clock.now += 60.0
+            view.due(step)
+            view.update(step, -1.2345e-17)
+    lines = [line for line in bare(stream.getvalue()).replace("\r", "\n").splitlines() if line.strip()]
+    assert all(line.startswith("a-run") for line in lines)  # nothing of it is on a second line
+    assert all(len(line.rstrip()) <= width for line in lines)
+    assert f"of {total:,}" in lines[-1]
+    assert "left" in lines[-1]
+    assert "……" not in lines[-1]
