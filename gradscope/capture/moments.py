@@ -62,6 +62,11 @@ class Moments:
 
     # ---- life
 
+    @property
+    def sees_steps(self) -> bool:
+        """Whether an optimizer tells of its steps."""
+        return bool(self._hooks)
+
     def start(self) -> None:
         for optimizer in self.optimizers:
             if hasattr(optimizer, "register_step_pre_hook"):

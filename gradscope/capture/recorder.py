@@ -237,6 +237,10 @@ class Recorder:
                 host["skipped"] = float(not moments.stepped)
             if (scale := rows.scale_of(self.scaler)) is not None:
                 device["loss_scale"] = scale.clone()
+        elif moments.found_inf is not None:  # a scaler that watch was not told of
+            device["skipped"] = moments.found_inf
+        elif moments.sees_steps and not moments.stepped:
+            host["skipped"] = 1.0
         host["wall_seconds"] = now - self._began
         raw, clipped = moments.finish()
         full = PARAMETERS in self._plan

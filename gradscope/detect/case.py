@@ -52,6 +52,8 @@ PATIENCE = Threshold(
     "steps",
     "before this many steps a run that has not learned yet is no evidence: slow starts of healthy runs last tens of steps",
 )
+FEWEST_BAD = 3
+"""Steps in a row that are no accident where none of them was taken."""
 LEARNED = (ACHIEVED, OWN_SPREAD)
 """What ``Case.achieved`` compares with."""
 
@@ -105,6 +107,9 @@ class Case:
         if not len(bad):
             return None
         loss = series(self.run, "loss")
+        last = loss.steps[-FEWEST_BAD:]
+        if np.isin(bad, self.events.skipped).all() and not np.isin(last, bad).all():
+            return None  # no such step was taken: the weights are as they were
         late = loss.values[loss.steps >= loss.steps[-1] - 0.2 * (loss.steps[-1] - loss.steps[0])]
         return None if np.isfinite(late).all() and bad[-1] < loss.steps[-1] else int(bad[0])
 

@@ -26,7 +26,9 @@ class Threshold:
 class Rule(Protocol):
     """One file of ``detect/rules``. Its docstring is its page in the catalogue; see ``catalogue.SECTIONS`` for the parts.
 
-    ``AFTER`` names the rules whose findings this one reads (``case.found``), ``EXAMPLE`` a config that brings it about.
+    ``FOR_GOOD``, where a rule has it and it is true, says that nothing takes its findings back: a running training is told of
+    them at once. ``AFTER`` names the rules whose findings this one reads (``case.found``), ``EXAMPLE`` a config that brings it
+    about.
     """
 
     CODE: str

@@ -54,7 +54,11 @@ STEPS = Table(
         Column("total_norm", "L2 norm of all gradients together before clipping, unscaled"),
         Column("clipped_norm", "the same as the optimizer got it; null where nothing was clipped"),
         Column("clip_coefficient", "clipped_norm / total_norm; null where nothing was clipped", "ratio"),
-        Column("skipped", "whether the gradient scaler skipped the step", dtype="bool"),
+        Column(
+            "skipped",
+            "whether no optimizer took the step, as where a gradient scaler skips it; null where that cannot be",
+            dtype="bool",
+        ),
         Column("loss_scale", "the gradient scaler's scale; null without one"),
         Column("update_norm", "L2 norm of the change of all parameters in this step"),
         Column("relative_update", "norm of the matrices' change over their norm, floored at a LeCun-sized matrix", "ratio"),

@@ -23,6 +23,7 @@ from gradscope.record.schema import TABLES
 from gradscope.record.sink import Sink
 from gradscope.scope.environment import environment, now, version
 from gradscope.scope.judging import Judging, Stop
+from gradscope.signals.motion import warming_up
 
 METRICS = ("accuracy", "validation_loss", "validation_accuracy")
 """What ``Scope.step`` takes besides the loss: columns of the table ``steps``."""
@@ -60,12 +61,14 @@ def watch(
     temporary folder when it grows. ``every`` is None (as often as ``overhead``, a share of the step time, allows), a number of
     steps, or a mapping of ``gradients``, ``parameters``, ``layers``, ``timesteps`` to one, where what is not named is not read.
     ``scaler`` is the ``torch.amp.GradScaler``, if there is one: without it the gradients under it would be read scaled.
-    ``on_finding`` is called with each finding when it first appears; ``stop_on`` names rules (or codes) whose warnings and
-    errors end the ``with`` block. Both judge what is recorded so far by the rules of ``check``, at steps that grow by an
-    eighth, and within ``overhead`` unless both ``every`` and ``stop_on`` are given. ``config`` and ``theory``, a prediction of
-    the gradient by layer, go into the manifest. ``last_step`` is the last step's number where it is known; a fixed ``every``
-    reads it too. ``resume`` is an earlier scope's ``state_dict``: the record in ``out`` goes on from there, and its rows of
-    that step and later are cut first.
+    ``on_finding`` is called with each finding that is new and stands; ``stop_on`` names rules (or codes) whose warnings and
+    errors then end the ``with`` block. A finding stands when it was found again and again over the last fifth of a run that
+    had its chance: a quarter of its steps, but 32 at least, and 256 at most or where ``last_step`` is not given; what nothing
+    takes back, such as a loss of NaN, stands at once. Both judge what is recorded so far by the rules of ``check``, at steps
+    that grow by an eighth, and within ``overhead`` unless both ``every`` and ``stop_on`` are given. ``config`` and ``theory``,
+    a prediction of the gradient by layer, go into the manifest. ``last_step`` is the last step's number where it is known; a
+    fixed ``every`` reads it too. ``resume`` is an earlier scope's ``state_dict``: the record in ``out`` goes on from there,
+    and its rows of that step and later are cut first.
 
     Raises ``UsageError`` for arguments that cannot be, ``RunFolderError`` where ``out`` cannot be used.
     """
@@ -99,6 +102,7 @@ def watch(
         on_finding=on_finding,
         stop_on=stops,
         judging_share=None if stops and every is not None else overhead,  # a fixed cadence stops at the same step each time
+        last_step=last_step,
     )
     if resume is not None:
         scope.recorder.load_state_dict(resume)
@@ -120,9 +124,14 @@ class Scope:
         on_finding: Callable[[Finding], None] | None = None,
         stop_on: Sequence[str] = (),
         judging_share: float | None = None,
+        last_step: int | None = None,
     ) -> None:
         self.settings = Settings()
-        self._judging = Judging(self._judged, on_finding, stop_on, judging_share)
+        planned = None if last_step is None else last_step + 1
+        self._rising = False
+        self._judging = Judging(
+            self._judged, on_finding, stop_on, judging_share, planned=planned, warming_up=lambda: self._rising
+        )
         self._sink = sink
         self._manifest = manifest
         self._cadence = cadence
@@ -262,7 +271,9 @@ class Scope:
         if self._unjudged:
             return Report(self._manifest.name, 0)
         try:
-            return self.check()
+            run = self.run
+            self._rising = warming_up(run)
+            return check(run, self.settings)
         except Exception as error:
             self._unjudged = True
             self._note(f"the run is judged no more while it goes on: {type(error).__name__}: {error}")

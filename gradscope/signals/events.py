@@ -56,7 +56,7 @@ class Series:
 class Events:
     """The step numbers at which each kind of thing happened, ascending.
 
-    ``skipped``: the gradient scaler took no step. ``clipped``: the gradient was cut before the update. ``spikes``: the loss
+    ``skipped``: no optimizer took the step. ``clipped``: the gradient was cut before the update. ``spikes``: the loss
     jumped. ``nonfinite``: the loss was NaN or infinite, or the gradient was and the step was taken all the same.
     """
 

@@ -64,8 +64,8 @@ def excursions(run: Run, stop: int | None = None) -> Excursions:
 
 
 def _start(run: Run, values: Floats) -> float:
-    """The first loss where the first updates were so large that they can have left it behind, else the median of the first."""
+    """The first loss, or the median of the first if that is larger and no update was so large as to have made it so."""
     update = series(run, "relative_update")
     with np.errstate(invalid="ignore"):
         large = update.present & (update.steps < WINDOW) & ~(update.values < LARGE_UPDATE)
-    return float(values[0] if large.any() else np.median(values[:WINDOW]))
+    return float(values[0] if large.any() else max(values[0], np.median(values[:WINDOW])))

@@ -108,8 +108,8 @@ class Detect(Section):
     ignore: Annotated[tuple[str, ...], Field(strict=False)] = ()
     """Rules that are not asked, by name or code."""
     stop_on: Annotated[tuple[str, ...], Field(strict=False)] = ()
-    """Rules whose warnings and errors end the run early, by name or code: what is recorded so far is judged at steps that
-    grow by an eighth."""
+    """Rules whose warnings and errors end the run early, by name or code: once a quarter of the steps is taken (32 at least,
+    256 at most), and the finding stood over the last fifth of them."""
 
     def contradictions(self) -> Iterable[tuple[str, str]]:
         if not (self.ignore or self.stop_on):

@@ -42,7 +42,7 @@ class Progress:
 
 
 Listener = Callable[[Finding], None]
-"""Called with each finding when it first appears, between two steps."""
+"""Called with each finding that is new and stands, between two steps."""
 Watcher = Callable[[Progress], None]
 """Called after every step; what is shown, and how often, is for it to decide."""
 

@@ -68,7 +68,7 @@ def test_clipped_and_skipped_steps_have_lanes_and_are_counted():
     (clipped,) = [c for c in lane.collections if c.get_gid() == "event-clipped"]
     assert [p.get_extents().intervalx.tolist() for p in clipped.get_paths()] == [[0.5, 2.5], [4.5, 5.5]]
     words = " ".join(t.get_text() for t in page.texts)
-    assert "1 step skipped by the gradient scaler; the gradient was clipped in 3 of 6 steps" in words
+    assert "1 step not taken; the gradient was clipped in 3 of 6 steps" in words
 
 
 def test_the_beginning_of_each_spike_is_marked_on_the_curve():

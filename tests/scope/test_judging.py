@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from collections.abc import Callable
+from itertools import cycle, pairwise
 from typing import Any
 
 import pytest
@@ -59,14 +60,54 @@ def test_judging_takes_its_share_of_the_time_and_its_allowance() -> None:
     assert judging.spent > 0.5 * (Judging.ALLOWANCE + 0.02 * training)
 
 
-def test_a_finding_is_told_when_it_is_new_or_worse() -> None:
-    mild = Finding("GS302", "loss-spike", Severity.INFO, "A spike.", "loss", 9.0, 6.0)
-    worse = Finding("GS302", "loss-spike", Severity.WARNING, "A spike.", "loss", 9.0, 6.0)
-    said, told = iter([(), (mild,), (mild,), (worse,), (worse, mild)]), []
-    judging = Judging(lambda: Report("run", 1, next(said)), on_finding=told.append)
-    for taken in range(1, 6):
-        judging.after(taken, ALONE)
-    assert told == [mild, worse]
+MILD = Finding("GS302", "loss-spike", Severity.INFO, "A spike.", "loss", 9.0, 6.0)
+WORSE = Finding("GS302", "loss-spike", Severity.WARNING, "A spike.", "loss", 9.0, 6.0)
+
+
+def heard(said: Callable[[int], tuple[Finding, ...]], steps: int = 1000, **options: Any) -> list[tuple[int, Finding]]:
+    """After how many steps each finding is told, of a run in which ``said`` is what a judgement finds."""
+    now, told = 0, []
+    judging = Judging(lambda: Report("run", 1, said(now)), on_finding=lambda f: told.append((now, f)), **options)
+    for now in range(1, steps + 1):
+        judging.after(now, ALONE)
+    return told
+
+
+@pytest.mark.parametrize(("planned", "chance"), [(40, 32), (200, 50), (600, 150), (10**6, 256), (None, 256)])
+def test_a_run_has_its_chance_before_a_finding_counts(planned: int | None, chance: int) -> None:
+    ((at, finding),) = heard(lambda _: (WORSE,), planned=planned)
+    assert finding is WORSE
+    assert chance <= at <= 1.125 * chance + 1
+
+
+def test_what_nothing_takes_back_counts_at_once() -> None:
+    assert heard(lambda now: (BAD,) if now > 2 else ()) == [(3, BAD)]
+
+
+def test_a_finding_counts_when_it_stood_over_the_last_fifth_of_the_run() -> None:
+    at, _ = heard(lambda now: (WORSE,) if now >= 400 else ())[0]
+    assert 500 <= at <= 1.125 * 500
+    every_second = cycle([(WORSE,), ()])
+    assert not heard(lambda _: next(every_second))
+
+
+def test_a_finding_is_told_once_and_again_when_it_is_worse() -> None:
+    (_, first), (at, second) = heard(lambda now: (WORSE, MILD) if now >= 600 else (MILD,))
+    assert (first, second) == (MILD, WORSE)
+    assert at >= 750
+
+
+def test_a_warm_up_is_no_part_of_the_chance() -> None:
+    now = 0
+
+    def judge() -> Report:
+        return Report("run", 1, (WORSE,))
+
+    told: list[int] = []
+    judging = Judging(judge, lambda _: told.append(now), planned=200, warming_up=lambda: now <= 100)
+    for now in range(1, 1001):
+        judging.after(now, ALONE)
+    assert 150 <= told[0] <= 175
 
 
 @pytest.mark.parametrize("name", ["non-finite", "GS103"])

@@ -47,6 +47,7 @@ NAME = "non-finite"
 SEVERITY = Severity.ERROR
 AFTER = ("exploding-gradients",)
 EXAMPLE = "non-finite"
+FOR_GOOD = True
 
 LARGEST = Threshold(
     "largest number", float(np.finfo(np.float32).max), "as the value", "IEEE 754: what lies beyond float32's range is infinite"

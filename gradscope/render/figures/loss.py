@@ -157,7 +157,7 @@ def _reading(training: Sequence[Series], happened: Sequence[Events], steps: int)
     if len(these.spikes):
         words.append(count(len(these.spikes), "spike"))
     if len(these.skipped):
-        words.append(f"{count(len(these.skipped), 'step')} skipped by the gradient scaler")
+        words.append(f"{count(len(these.skipped), 'step')} not taken")
     if len(these.clipped):
         words.append(f"the gradient was clipped in {len(these.clipped):,} of {count(steps, 'step')}")
     text = "; ".join(words)
