@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import inspect
+import textwrap
 from dataclasses import dataclass
 
 from gradscope.detect.engine import RULES
-from gradscope.detect.remedy import of_rule, summary
+from gradscope.detect.remedy import of_rule, reason, summary
 from gradscope.detect.rule import Rule
 from gradscope.errors import UsageError, did_you_mean
 
 SECTIONS = ("What it detects", "Why it is bad", "Known false alarms", "What to do", "References")
-"""The headings of a rule's docstring, in order; the example and the thresholds stand before ``What to do``."""
+"""The headings of a page, in order. The example and the thresholds stand before ``What to do``, which begins with the remedies;
+what no remedy says, a rule has under that heading in its docstring."""
 
 
 @dataclass(frozen=True)
@@ -44,15 +46,15 @@ def find(name: str) -> tuple[str, Rule]:
 def page(name: str) -> str:
     """The page of a rule, by name or code: Markdown."""
     key, rule = find(name)
-    before, heading, after = _text(rule).partition(f"## {SECTIONS[3]}\n")
+    rest, references, sources = _text(rule).partition(f"## {SECTIONS[4]}\n")
+    before, _, prose = rest.partition(f"## {SECTIONS[3]}\n")
     parts = [f"# {rule.CODE} {key}\n", f"Severity: {rule.SEVERITY}.\n", before.rstrip() + "\n"]
     if example := getattr(rule, "EXAMPLE", ""):
         parts.append(f"## Example\n\n`gradscope run configs/{example}.yaml` brings it about.\n")
     parts.append(f"## Thresholds\n\n{_thresholds(rule)}\n")
-    if not heading:
-        return "\n".join(parts)
-    prose, references, sources = after.partition(f"## {SECTIONS[4]}\n")
-    return "\n".join([*parts, f"{heading}{prose.rstrip()}\n\n{_remedies(key)}\n", f"{references}{sources}\n"])
+    if advice := "\n".join(text for text in (_remedies(key), prose.strip()) if text):
+        parts.append(f"## {SECTIONS[3]}\n\n{advice}\n")
+    return "\n".join([*parts, f"{references}{sources}\n"] if references else parts)
 
 
 def index() -> str:
@@ -67,8 +69,9 @@ def _thresholds(rule: Rule) -> str:
 
 
 def _remedies(name: str) -> str:
-    lines = "\n".join(f"| {key} | {summary(remedy)} |" for key, remedy in of_rule(name))
-    return f"| remedy, least change first | what it does |\n|---|---|\n{lines}"
+    """The remedies of a rule as their own files tell them, those that change least first."""
+    told = [f"- **{key}**: {summary(remedy)}. {reason(remedy)}" for key, remedy in of_rule(name)]
+    return "\n".join(textwrap.fill(text, 120, subsequent_indent="  ", break_on_hyphens=False) for text in told)
 
 
 def _text(rule: Rule) -> str:

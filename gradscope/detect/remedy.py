@@ -133,6 +133,12 @@ def summary(remedy: Remedy) -> str:
     return first[:1].lower() + first[1:]
 
 
+def reason(remedy: Remedy) -> str:
+    """When it helps and why: what follows the first line of the docstring, without its source, on one line."""
+    rest = (remedy.__doc__ or "").strip().partition("\n")[2].partition("Source:")[0]
+    return " ".join(rest.split())
+
+
 def _in_keys(case: Case, finding: Finding) -> Iterator[str]:
     told: set[str] = set()
     for p in proposals(case, finding):

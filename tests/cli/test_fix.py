@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from gradscope.record.reader import load_run
 from gradscope.training import loop
@@ -125,6 +126,27 @@ def test_what_cannot_be_is_told_at_once(here: Path, words: tuple[str, ...], mess
     assert result.exit_code == 2
     assert message in " ".join(result.stderr.split())
     assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "message"),
+    [
+        (SICK, ("--device", "cuda"), "cuda"),
+        (SICK.replace("name: digits", "name: mnist, path: nowhere"), (), "nowhere"),
+    ],
+    ids=["device", "data"],
+)
+def test_a_training_that_cannot_be_carried_out_is_exit_code_three(
+    here: Path, text: str, words: tuple[str, ...], message: str
+) -> None:
+    if "cuda" in words and torch.cuda.is_available():
+        pytest.skip("there is such a device here")
+    (here / "sick.yaml").write_text(text)
+    result = gradscope("fix", "sick.yaml", "-q", *words)
+    assert result.exit_code == 3, result.output
+    assert message in " ".join(result.stderr.split())
+    assert "Traceback" not in result.output
+    assert not (here / "sick.fixed.yaml").exists()
 
 
 def test_a_ctrl_c_ends_it_between_two_steps(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

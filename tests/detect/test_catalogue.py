@@ -8,6 +8,7 @@ import pytest
 
 from gradscope.detect import catalogue
 from gradscope.detect.engine import RULES, ordered
+from gradscope.detect.remedy import of_rule, reason, summary
 from gradscope.errors import UsageError
 from gradscope.record.finding import Severity
 from scripts.examples import ROOT
@@ -58,6 +59,21 @@ def test_a_page_has_every_part_in_order(name: str) -> None:
     assert text.startswith(f"# {CODES[name]} {name}\n")
     for threshold in RULES[name].THRESHOLDS:
         assert f"| {threshold.name} | {threshold.value:.3g} |" in text
+
+
+@every_rule
+def test_what_to_do_is_told_by_the_remedies_alone(name: str) -> None:
+    """Each with what it does and when it helps, from its own file; what a rule adds stands below them."""
+    part = catalogue.page(name).partition("## What to do\n\n")[2].partition("## References")[0]
+    bullets = [" ".join(b.split()) for b in re.split(r"^- ", part, flags=re.MULTILINE)[1:]]
+    known = of_rule(name)
+    for bullet, (key, remedy) in zip(bullets, known, strict=False):
+        assert bullet.startswith(f"**{key}**: {summary(remedy)}. ")
+        assert len(reason(remedy).split()) >= 8, key
+        assert bullet.endswith(reason(remedy))
+        assert "Source" not in bullet
+    added = inspect.cleandoc(RULES[name].__doc__ or "").partition("## What to do\n")[2].partition("## References")[0]
+    assert len(bullets) - len(known) == added.count("\n- ")
 
 
 def test_every_number_of_a_rule_is_a_threshold_of_its_page() -> None:

@@ -16,10 +16,6 @@ learning rate divided by the coefficient.
 Always-on clipping is common practice in language models, with optimizers to which the gradient's length does not matter; it is
 reported as information.
 
-## What to do
-
-- Raise the limit (`training.clip_norm`) to a high percentile of the recorded `total_norm`, or lower the learning rate.
-
 ## References
 
 - Pascanu, Mikolov & Bengio 2013: clipping the norm.

@@ -17,12 +17,6 @@ With very small batches a unit that fires rarely looks dead in each batch: there
 add to the share, and below 16 rows the average is not judged. A sparse layer beside the main path of a run that learned is
 reported as information, and so is what a run left behind that ended in NaN.
 
-## What to do
-
-- Lower the learning rate, or warm it up: one large step throws biases far below 0.
-- Start biases at 0 and draw weights by He initialisation.
-- Use an activation with a slope on both sides: leaky ReLU, GELU, ELU.
-
 ## References
 
 - Lu, Shin, Su & Karniadakis 2020: dying ReLU and initialisation.

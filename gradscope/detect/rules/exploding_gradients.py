@@ -19,13 +19,6 @@ where they are. Often the first update ends in infinity. Clipping keeps the numb
 A chaotic net (tanh with large weights) has growing gradients and can be trained with care; it is reported until it has
 learned.
 
-## What to do
-
-- Draw the weights at the gain where gradients are level: `model.init.gain=critical`, or He initialisation for ReLU.
-- In a residual net, scale the branches by 1/sqrt(depth), start them at 0, or normalise their input.
-- In a deep plain net, batch norm itself makes gradients explode at any gain: use residual connections.
-- In a recurrent net: a recurrent matrix of spectral radius 1, or a gated cell; clipping against single cliffs.
-
 ## References
 
 - Pascanu, Mikolov & Bengio 2013: exploding gradients, clipping.

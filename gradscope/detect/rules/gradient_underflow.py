@@ -15,11 +15,6 @@ below it stand still though nothing in float32 would keep them from learning.
 
 Where the loss itself is learned to the last digit all gradients end there; a run that learned is not reported.
 
-## What to do
-
-- Scale the loss: `torch.amp.GradScaler`, and pass it to `watch(scaler=...)`.
-- Use bfloat16, which has the range of float32.
-
 ## References
 
 - Micikevicius et al. 2018: mixed precision training, loss scaling.

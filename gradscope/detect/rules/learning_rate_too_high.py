@@ -15,11 +15,6 @@ rectifiers die, tanh units saturate, or everything ends in NaN.
 
 A convex model (one linear layer) learns with updates of any size, and is not reported when it has.
 
-## What to do
-
-- Lower the learning rate by 10; a relative update near 1e-3 is a usual value.
-- Warm it up over some tens of steps; clip the gradient's norm.
-
 ## References
 
 - Karpathy, CS231n notes: the ratio of updates to weights.

@@ -17,8 +17,6 @@ Data that change on purpose (a new task, a harder stage of a curriculum) raise t
 
 ## What to do
 
-- Lower the learning rate, or let it decay.
-- Clip the gradient's norm, where single batches do it.
 - With momentum, lower it or the learning rate: the largest stable rate is 2 (1 + momentum) / sharpness.
 
 ## References

@@ -17,9 +17,7 @@ Data that change on purpose. A spike that the run has overcome is reported as in
 
 ## What to do
 
-- Clip the gradient's norm; lower the learning rate at that stage, or skip steps with an outlying gradient.
-- With Adam, a smaller beta2 forgets old second moments sooner.
-- Look at the batch of that step.
+- Skip steps whose gradient is an outlier. With Adam, a smaller beta2 forgets old second moments sooner.
 
 ## References
 

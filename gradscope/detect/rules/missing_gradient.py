@@ -17,8 +17,7 @@ recorded steps the rule says so by its confidence.
 
 ## What to do
 
-- Call the layer in `forward`, or remove it; look for `detach()`, `.data`, `torch.no_grad()` and in-place assignments.
-- Freeze it on purpose with `requires_grad_(False)`.
+- Look for `detach()`, `.data`, `torch.no_grad()` and in-place assignments on the way to the loss.
 
 ## References
 

@@ -20,10 +20,7 @@ this is information. Gates are closed on purpose: activations inside branches co
 
 ## What to do
 
-- Scale the inputs to zero mean and unit variance (`data` with standardisation).
-- Draw the weights smaller; the sigmoid is not rescued by its gain, ReLU or GELU is.
 - For a sigmoid at the output use a cross-entropy loss on logits in place of the squared error.
-- Put a normalisation layer before the activation.
 
 ## References
 

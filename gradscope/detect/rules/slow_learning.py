@@ -24,7 +24,6 @@ A learning rate that is still warming up is left alone. So are frozen parameters
 
 ## What to do
 
-- Raise the learning rate by 10 to 100, until the relative update is near 1e-3.
 - Look whether a schedule, or a loss that is scaled down, makes it small.
 
 ## References

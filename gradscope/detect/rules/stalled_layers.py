@@ -16,7 +16,6 @@ Layers with a learning rate of their own, made small on purpose. Frozen layers d
 
 ## What to do
 
-- Look at the parameter groups of the optimizer: is the layer in one, and with which learning rate?
 - Where the gradient itself is small, see vanishing-gradients.
 
 ## References

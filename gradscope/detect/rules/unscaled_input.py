@@ -17,11 +17,6 @@ the rest.
 A network that was trained before has weights that are not random any more; the estimate is then rough. A run that learned
 well is reported as information.
 
-## What to do
-
-- Subtract the mean and divide by the standard deviation of each feature, measured on the training set.
-- Or put a normalisation layer first.
-
 ## References
 
 - LeCun, Bottou, Orr & Mueller 1998: efficient backprop, section 4.3.

@@ -24,14 +24,6 @@ in depth.
 Ordinary recurrent cells forget over tens of time steps. A task that needs no long memory and is limited by noise can look
 like one that needs it; what the run achieved is the only thing that tells them apart.
 
-## What to do
-
-- Draw the weights at the gain where gradients are level: `model.init.gain=critical`, or He initialisation for ReLU.
-- Use an activation whose slope is near 1 where signals live: ReLU, GELU or tanh in place of the sigmoid.
-- Add residual connections, or a normalisation layer before each activation.
-- In a recurrent net: an LSTM with a forget-gate bias of 1 or more, a GRU with a high update-gate bias, an orthogonal
-  recurrent matrix.
-
 ## References
 
 - Hochreiter 1991; Bengio, Simard & Frasconi 1994: learning long-term dependencies is difficult.
