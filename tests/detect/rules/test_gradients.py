@@ -9,6 +9,7 @@ from gradscope.detect.rules import (
     exploding_gradients,
     gradient_underflow,
     missing_gradient,
+    non_finite,
     stalled_layers,
     vanishing_gradients,
 )
@@ -243,6 +244,15 @@ def test_one_bad_step_that_a_run_outlives_is_a_warning_and_a_skipped_step_nothin
     total, skipped = np.ones(STEPS), np.zeros(STEPS)
     total[10], skipped[10] = np.inf, 1.0
     assert not HEALTHY.having(total_norm=total, skipped=skipped).findings("GS103")
+
+
+def test_the_largest_number_is_a_number_still() -> None:
+    largest = np.ones(STEPS)
+    largest[10] = non_finite.LARGEST.value
+    assert not HEALTHY.having(total_norm=largest).findings("GS103")
+    with np.errstate(over="ignore"):
+        largest[10] = np.float32(largest[10]) * np.float32(2.0)
+    assert HEALTHY.having(total_norm=largest).findings("GS103")
     assert not HEALTHY.findings("GS103")
 
 

@@ -213,6 +213,12 @@ def test_clipping_in_every_step_is_information_and_hard_clipping_without_learnin
     assert not HEALTHY.findings("GS305")
 
 
+def test_clipping_is_hard_from_a_tenth_of_the_norm_on() -> None:
+    assert STUCK.having(clip_coefficient=np.full(STEPS, 0.1)).findings("GS305")[0].severity is Severity.INFO
+    (hard,) = STUCK.having(clip_coefficient=np.full(STEPS, 0.099)).findings("GS305")
+    assert (hard.severity, hard.signal, hard.threshold) == (Severity.WARNING, "clip_coefficient", 0.1)
+
+
 def test_clipping_turns_where_one_step_in_twenty_is_free() -> None:
     run = Made(steps=400)
     often, seldom = np.full(400, 0.5), np.full(400, 0.5)
