@@ -80,6 +80,9 @@ def _nested(at: str, section: Schema, shared: Schema) -> Iterator[str]:
             if "$ref" in one:
                 yield f"### {at}.{key}\n"
                 yield from _section(f"{at}.{key}", one, shared)
+            elif _members(one):
+                yield f"### {at}.{key}.NAME\n"
+                yield from _section(f"{at}.{key}.NAME", _members(one), shared)
 
 
 def _table(section: Schema, *, without: str = "", required: tuple[str, ...] = ()) -> Iterator[str]:
@@ -109,7 +112,15 @@ def _takes(part: Schema) -> str:
     if part["type"] == "array":
         members = part.get("prefixItems")
         return f"{len(members)} numbers" if members else f"a list of {WORDS[part['items']['type']]}s{_bounds(part['items'])}"
+    if _members(part):
+        return "names, each with a section"
     return WORDS.get(part["type"], "a mapping") + _bounds(part)
+
+
+def _members(part: Schema) -> Schema:
+    """What stands under each name of a mapping of sections; nothing for other parts."""
+    members = part.get("additionalProperties")
+    return members if isinstance(members, dict) and "$ref" in members else {}
 
 
 def _bounds(part: Schema) -> str:

@@ -59,6 +59,11 @@ class Number:
         room = abs(expected) * within
         return cls(what, measured, expected - room, expected + room, source)
 
+    @classmethod
+    def open(cls, what: str, measured: float, source: str) -> Number:
+        """Whatever comes out, as where sources disagree."""
+        return cls(what, measured, -math.inf, math.inf, source)
+
     @property
     def holds(self) -> bool:
         return self.low <= self.measured <= self.high
@@ -69,6 +74,8 @@ class Number:
             return f"{number(self.low)} exactly"
         if number(self.low) == number(self.high):
             return f"{number(self.low)} to {number((self.high - self.low) / (self.high + self.low), 1)} of it"
+        if math.isinf(self.high) and math.isinf(self.low):
+            return "whatever comes out"
         if math.isinf(self.high):
             return f"at least {number(self.low)}"
         if math.isinf(self.low):
@@ -111,17 +118,18 @@ def trained(config: Path, *overrides: str) -> Run:
     return train(load_config(config, ["device=cpu", *overrides]))
 
 
-def swept(sweep: Path, steps: int | None = None, **only: Collection[Cell]) -> Iterator[tuple[Mapping[str, Cell], Run]]:
+def swept(sweep: Path, share: float = 1.0, **only: Collection[Cell]) -> Iterator[tuple[Mapping[str, Cell], Run]]:
     """The points of a sweep, where each lies and its record in memory; ``only`` leaves out other values of an axis.
 
-    An axis is named by the last part of its key. With ``steps``, in place of the steps of the config.
+    An axis is named by the last part of its key. ``share`` is that of the config's steps that are taken.
     """
     for point in load_sweep(sweep).points:
         at = {key.rpartition(".")[2]: cell for key, cell in point.at.items()}
         if point.config is None or any(at[axis] not in values for axis, values in only.items()):
             continue
-        training = point.config.training.model_copy(update={"steps": steps} if steps else {})
-        yield at, train(point.config.model_copy(update={"training": training}))
+        training = point.config.training
+        fewer = training.model_copy(update={"steps": max(round(training.steps * share), 1)})
+        yield at, train(point.config.model_copy(update={"training": fewer}))
 
 
 def drawn(title: str, reading: str, panels: int, draw: Callable[[Sequence[Axes]], object]) -> Figure:

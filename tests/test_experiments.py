@@ -43,3 +43,4 @@ def test_a_number_holds_within_its_interval_ends_included() -> None:
     assert not Number.near("n", 1.06, 1.0, "theory", within=0.05).holds
     assert not Number("n", float("nan"), 0.0, 1.0, "theory").holds
     assert table([Number("n", 2.0, 1.0, float("inf"), "theory")]).splitlines()[-1] == "| n | 2 | at least 1 | theory |"
+    assert table([Number.open("n", -2.0, "nobody")]).splitlines()[-1] == "| n | -2 | whatever comes out | nobody |"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -160,13 +160,25 @@ def _listed(names: list[str]) -> str:
 
 def _keys(model: type[Section], data: Any, where: Where) -> list[str]:
     """The keys that the section at a place may have."""
+    members: type[Section] | None = None
     for key in where:
         data = data[key]
-        inner = next(section_types(model, str(key), data), None)
+        if members is not None:
+            model, members = members, None
+            continue
+        members = member_type(model, str(key))
+        inner = members or next(section_types(model, str(key), data), None)
         if inner is None:
             return []
         model = inner
     return list(model.model_fields)
+
+
+def member_type(model: type[Section], key: str) -> type[Section] | None:
+    """The section that stands under each name of a mapping at this key; None where there is no such mapping."""
+    annotation = model.model_fields[key].annotation
+    member = get_args(annotation)[-1] if get_origin(annotation) is dict else None
+    return member if isinstance(member, type) and issubclass(member, Section) else None
 
 
 def section_types(model: type[Section], key: str, data: Any) -> Iterator[type[Section]]:
@@ -175,6 +187,6 @@ def section_types(model: type[Section], key: str, data: Any) -> Iterator[type[Se
     for choice in (m for m in field.metadata if isinstance(m, Choice)):
         yield choice.section(data)
         return
-    for kind in (field.annotation, *get_args(field.annotation)):
+    for kind in (field.annotation, *(get_args(field.annotation) if get_origin(field.annotation) is not dict else ())):
         if isinstance(kind, type) and issubclass(kind, Section):
             yield kind

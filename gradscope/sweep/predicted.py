@@ -21,12 +21,14 @@ GAIN, DEPTH = "model.init.gain", "model.depth"
 
 
 def prediction(row: Row) -> theory.Prediction | None:
-    """Theory's word on a point's network as it began; None where it has none: another architecture, or weights that are not
-    random.
+    """Theory's word on a point's network as it began; None where it has none: another architecture, weights that are not
+    random, or that are not drawn alike in all layers.
     """
     config, network = row.config, row.outcome.network
     model: Mapping[str, Any] = config["model"] if config else {}
-    if model.get("kind") != "mlp" or not network.get("sigma_w") or model["init"]["scheme"] in ("identity", "zeros", "lsuv"):
+    if model.get("kind") != "mlp" or not network.get("sigma_w"):
+        return None
+    if model["init"]["scheme"] in ("identity", "zeros", "lsuv") or model["init"].get("layers"):
         return None
     try:
         return theory.predict(_layers(model, network), width=int(network["inputs"]), input_length=network["input_length"])

@@ -13,7 +13,7 @@ from gradscope.training.config import ARCHITECTURES, DATASETS, Config
 from gradscope.training.data import Data
 from gradscope.training.device import placed, resolve
 from gradscope.training.imports import Loss, check, loss_of
-from gradscope.training.initialisation import effective_sigma_w, gain_of, unit_variance
+from gradscope.training.initialisation import effective_sigma_w, lsuv_targets, misplaced, unit_variance
 from gradscope.training.optimizers import Adam, AdamW, Optimizer, RMSprop, Sgd
 from gradscope.training.options import Init
 from gradscope.training.seeds import derive
@@ -69,6 +69,9 @@ def build(config: Config) -> Setup:
         raise config.problem("model.init.gain", str(error)) from error
     except UserCodeError as error:
         raise config.problem("model.factory", str(error)) from error
+    init = getattr(config.model, "init", None)
+    for pattern, what in misplaced(model, init) if isinstance(init, Init) else ():
+        raise config.problem(("model", "init", "layers", pattern), what)
     try:
         loss = loss_of(config.loss) if ":" in config.loss else loss_function(config.loss, data.outputs)
     except UserCodeError as error:
@@ -76,9 +79,9 @@ def build(config: Config) -> Setup:
     setup = Setup(config, device, placed(data, device), model.to(device), loss)
     if "import" in (config.model.kind, config.data.name) or ":" in config.loss:
         check_imports(setup)
-    init = getattr(config.model, "init", None)
-    if isinstance(init, Init) and init.scheme == "lsuv":
-        unit_variance(setup.model, setup.first_batch()[0], gain_of(init, getattr(config.model, "activation", "identity")))
+    if isinstance(init, Init) and "lsuv" in init.schemes:
+        targets = lsuv_targets(setup.model, init, getattr(config.model, "activation", "identity"))
+        unit_variance(setup.model, setup.first_batch()[0], targets)
     torch.manual_seed(derive(config.seed, "training"))
     return setup
 

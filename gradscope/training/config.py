@@ -177,10 +177,13 @@ class Config(Section):
         if regression and self.loss in ("cross_entropy", "bce"):
             yield "loss", f"{data.name} has numbers to predict, not classes (got {self.loss!r}; expected 'mse')"
 
-    def problem(self, at: str, what: str) -> ConfigError:
-        """The error to raise where a key (a path, ``data.batch_size``) turns out wrong only while the training is set up."""
-        document, where = self._origin.document, tuple(at.split("."))
-        return ConfigError([str(Problem(document.spot(where), where, what)) if document else f"{at}: {what}"])
+    def problem(self, at: str | tuple[str, ...], what: str) -> ConfigError:
+        """The error to raise where a key turns out wrong only while the training is set up.
+
+        ``at`` is a path, ``data.batch_size``, or its parts, of which one may hold dots.
+        """
+        document, where = self._origin.document, tuple(at.split(".")) if isinstance(at, str) else at
+        return ConfigError([str(Problem(document.spot(where), where, what)) if document else f"{'.'.join(where)}: {what}"])
 
     @property
     def source(self) -> str | None:

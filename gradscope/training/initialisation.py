@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gradscope.errors import UnsupportedError
+from gradscope.errors import UnsupportedError, did_you_mean
 from gradscope.theory import critical_gain
-from gradscope.training.options import Init
+from gradscope.training.options import Init, matches
 
 _WEIGHT_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _RANDOM = (nn.Dropout, nn.RReLU)
@@ -29,14 +29,50 @@ def weight_layers(model: nn.Module) -> Iterator[tuple[str, nn.Linear]]:
 
 @torch.no_grad()
 def initialise(model: nn.Module, init: Init, activation: str) -> None:
-    """Draw the weights of every linear and convolutional layer from torch's random state, the head's as the others'.
+    """Draw the weights of every linear and convolutional layer from torch's random state, the head's as the others' where
+    ``init.layers`` says nothing else.
 
     ``lsuv`` draws orthogonal weights here; ``unit_variance`` then scales them on a batch.
     """
-    for _, layer in weight_layers(model):
-        draw(layer.weight, init, activation)
+    for name, layer in weight_layers(model):
+        own = init.of(name, kind_of(layer))
+        draw(layer.weight, own, activation)
         if layer.bias is not None:
-            layer.bias.fill_(init.bias)
+            layer.bias.fill_(own.bias)
+
+
+def kind_of(layer: nn.Module) -> str:
+    """The word of ``LAYER_KINDS`` for a layer."""
+    if isinstance(layer, nn.RNNBase):
+        return "recurrent"
+    return "linear" if isinstance(layer, nn.Linear) else "conv"
+
+
+def misplaced(model: nn.Module, init: Init) -> Iterator[tuple[str, str]]:
+    """Keys of ``init.layers`` that speak of no layer of this network, or of a bias that none has; and what is wrong."""
+    layers = {name: m for name, m in model.named_modules() if isinstance(m, (*_WEIGHT_LAYERS, nn.RNNBase))}
+    for pattern, own in init.layers.items():
+        meant = [m for name, m in layers.items() if matches(pattern, name, kind_of(m))]
+        if not meant:
+            kinds = sorted({kind_of(m) for m in layers.values()})
+            first, last = next(iter(layers)), list(layers)[-1]
+            meaning = did_you_mean(pattern, [*layers, *kinds])
+            yield (
+                pattern,
+                f"no layer is called so (expected a name such as {first} or {last}, or {' or '.join(kinds)}{meaning})",
+            )
+        elif own.bias and not any(_has_bias(m) for m in meant):
+            yield pattern, f"there are no biases to start at {own.bias:g}"
+
+
+def _has_bias(layer: nn.Module) -> bool:
+    return bool(layer.bias) if isinstance(layer, nn.RNNBase) else layer.bias is not None
+
+
+def lsuv_targets(model: nn.Module, init: Init, activation: str) -> dict[str, float]:
+    """The standard deviation of the output that each layer under lsuv is scaled to."""
+    own = {name: init.of(name, kind_of(layer)) for name, layer in weight_layers(model)}
+    return {name: gain_of(start, activation) for name, start in own.items() if start.scheme == "lsuv"}
 
 
 def gain_of(init: Init, activation: str) -> float:
@@ -109,22 +145,24 @@ def effective_sigma_w(model: nn.Module) -> Mapping[str, float]:
 
 
 @torch.no_grad()
-def unit_variance(model: nn.Module, batch: Tensor, target_std: float = 1.0) -> Mapping[str, float]:
+def unit_variance(model: nn.Module, batch: Tensor, targets: Mapping[str, float] | None = None) -> Mapping[str, float]:
     """Layer-sequential unit variance (Mishkin & Matas 2016, algorithm 1): scale each layer's weights, in forward order, so
-    that its output on ``batch`` has standard deviation ``target_std``. Gives the factor of each layer.
+    that its output on ``batch`` has standard deviation 1, or that of ``targets``, which leaves all layers alone that it does
+    not name. Gives the factor of each layer.
 
     Their loop runs the network anew for each layer and each correction. A layer's input depends on earlier layers alone and
     its output, less the bias, is proportional to its weights, so one pass that corrects each layer as it goes by does the
     same. Norms work on the batch, nothing is drawn, and no buffer changes. A layer without variance is left as it is.
     """
     factors: dict[str, float] = {}
+    wanted = targets if targets is not None else {name: 1.0 for name, _ in weight_layers(model)}
 
     def correct(name: str) -> Any:
         def hook(layer: nn.Linear, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
             std = output.double().std(correction=0).item()
             if name in factors or std == 0.0 or not math.isfinite(std):
                 return None
-            factors[name] = target_std / std
+            factors[name] = wanted[name] / std
             layer.weight.mul_(factors[name])
             corrected: Tensor = layer.forward(*inputs)
             return corrected
@@ -132,7 +170,7 @@ def unit_variance(model: nn.Module, batch: Tensor, target_std: float = 1.0) -> M
         return hook
 
     modes = {module: module.training for module in model.modules()}
-    handles = [layer.register_forward_hook(correct(name)) for name, layer in weight_layers(model)]
+    handles = [layer.register_forward_hook(correct(name)) for name, layer in weight_layers(model) if name in wanted]
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     try:
         for module in modes:

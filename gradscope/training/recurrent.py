@@ -60,6 +60,7 @@ def initialise_recurrent(model: RecurrentNetwork, options: Options) -> None:
     """
     activation = options.cell if options.cell in ("tanh", "relu") else "tanh"
     initialise(model, options.init, activation)
+    own = options.init.of("rnn", "recurrent")
     for name, parameter in model.rnn.named_parameters():
         gates = torch.split(parameter, options.width)
         if name.startswith("weight_hh"):
@@ -67,10 +68,10 @@ def initialise_recurrent(model: RecurrentNetwork, options: Options) -> None:
                 draw_recurrence(gate, options.recurrence)
         elif name.startswith("weight_ih"):
             for gate in gates:
-                draw(gate, options.init, activation)
+                draw(gate, own, activation)
         else:
             first = name.startswith("bias_ih")
-            parameter.fill_(options.init.bias if first else 0.0)
+            parameter.fill_(own.bias if first else 0.0)
             if first and options.forget_bias is not None:
                 gates[FORGETS[options.cell]].fill_(options.forget_bias)
 

@@ -116,6 +116,8 @@ def test_a_gain_that_drives_a_sigmoid_to_its_ends_is_no_cure_and_says_so() -> No
 @pytest.mark.parametrize(
     ("model", "expected"),
     [
+        ({"init": {"layers": {"layers.1": {"gain": 9.0}}}}, {"model.init.layers": {}}),
+        ({"init": {"layers": {"layers.1": {"bias": 1.0}}}}, {}),
         ({"activation": "relu"}, {}),  # the automatic gain of ReLU is the critical one
         ({"activation": "relu", "init": {"scheme": "xavier_normal"}}, {"model.init.gain": "critical"}),
         ({"activation": "relu", "init": {"gain": 1.41}}, {}),

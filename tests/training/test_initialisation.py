@@ -9,10 +9,12 @@ from torch import nn
 
 from gradscope.errors import UnsupportedError
 from gradscope.theory import critical_gain
-from gradscope.training.architectures import mlp
+from gradscope.training.architectures import mlp, rnn
 from gradscope.training.blocks import ACTIVATIONS
-from gradscope.training.initialisation import effective_sigma_w, gain_of, initialise, unit_variance
+from gradscope.training.build import build
+from gradscope.training.initialisation import effective_sigma_w, gain_of, initialise, lsuv_targets, unit_variance
 from gradscope.training.options import Activation, Init, Scheme
+from tests.training.architectures.stations import small
 
 INPUTS, OUTPUTS = 300, 500
 
@@ -179,3 +181,67 @@ def test_every_activation_of_the_config_has_its_module() -> None:
 @pytest.mark.parametrize("scheme", get_args(Scheme))
 def test_every_scheme_draws_finite_weights(scheme: Scheme) -> None:
     assert drawn(scheme=scheme).isfinite().all()
+
+
+def drawn_by_layer(**init: Any) -> dict[str, nn.Linear]:
+    torch.manual_seed(0)
+    given = {"width": 200, "depth": 4, "init": init}
+    model = mlp.build(mlp.Options.model_validate(given), (200,), 200)
+    return {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+
+
+def test_layers_start_by_the_last_of_the_patterns_that_speak_of_them() -> None:
+    layers = drawn_by_layer(
+        scheme="normal",
+        gain=0.5,
+        layers={
+            "linear": {"bias": 0.25},
+            "layers.*": {"scheme": "orthogonal", "bias": 0.5},
+            "layers.1": {"gain": 3.0},
+            "head": {"scheme": "zeros"},
+        },
+    )
+    eye = torch.eye(200)
+    gain = {name: math.sqrt(2.0) for name in ("layers.0", "layers.2")} | {"layers.1": 3.0}  # a scheme of one's own: auto
+    for name, expected in gain.items():
+        w = layers[name].weight.detach()
+        assert torch.allclose(w @ w.T, expected**2 * eye, atol=1e-4), name
+        assert (layers[name].bias == 0.5).all()
+    assert not layers["head"].weight.any()
+    assert (layers["head"].bias == 0.25).all()
+
+
+def test_what_a_layer_does_not_say_is_as_for_all() -> None:
+    head = drawn_by_layer(scheme="normal", gain=0.5, bias=0.125, layers={"head": {"gain": 0.01}})["head"]
+    assert head.weight.std().item() == pytest.approx(0.01, rel=0.015)
+    assert (head.bias == 0.125).all()
+
+
+def test_lsuv_scales_the_layers_that_start_by_it_and_no_others() -> None:
+    own = {"layers.1": {"scheme": "normal", "gain": 0.3}}
+    model, batch = lsuv_network(depth=4, init={"scheme": "lsuv", "layers": own})
+    drawn = {name: p.detach().clone() for name, p in model.named_parameters()}
+    init = Init.model_validate({"scheme": "lsuv", "layers": own})
+    factors = unit_variance(model, batch, lsuv_targets(model, init, "relu"))
+    assert set(factors) == {"layers.0", "layers.2", "head"}
+    assert torch.equal(dict(model.named_parameters())["layers.1.weight"], drawn["layers.1.weight"])
+    assert model(batch).var(correction=0).item() == pytest.approx(1, rel=1e-4)
+
+
+def test_the_inputs_of_a_recurrent_layer_start_by_their_own_scheme() -> None:
+    layers = {"recurrent": {"scheme": "zeros", "bias": 0.5}, "head": {"scheme": "zeros"}}
+    given = {"width": 6, "init": {"scheme": "xavier_uniform", "layers": layers}}
+    model = rnn.build(rnn.Options.model_validate(given), (5, 3), 2)
+    parameters = dict(model.named_parameters())
+    assert not parameters["rnn.weight_ih_l0"].any()
+    assert parameters["rnn.weight_hh_l0"].any()
+    assert (parameters["rnn.bias_ih_l0"] + parameters["rnn.bias_hh_l0"] == 0.5).all()
+    assert not parameters["head.weight"].any()
+
+
+@pytest.mark.parametrize("kind", ["cnn", "resnet", "transformer", "highway"])
+def test_every_architecture_reads_the_start_of_single_layers(kind: str) -> None:
+    data = {"name": "digits", "batch_size": 8, **({"layout": "rows"} if kind == "transformer" else {})}
+    setup = build(small({"kind": kind, "width": 4, "init": {"layers": {"head": {"scheme": "zeros"}}}}, data))
+    zero = [name for name, p in setup.model.named_parameters() if name.endswith("weight") and not p.any()]
+    assert zero == ["head.weight"]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,75 @@ REGRESSION = "diabetes has numbers to predict, not classes"
 )
 def test_what_does_not_fit_together_is_refused_where_it_is_written(tmp_path: Path, text: str, expected: str) -> None:
     assert problem(tmp_path, text) == expected
+
+
+@pytest.mark.parametrize(
+    ("model", "where", "what"),
+    [
+        (
+            "{kind: mlp, init: {layers: {hed: {gain: 1}}}}",
+            "model.init.layers.hed",
+            "no layer is called so (expected a name such as layers.0 or head, or linear; did you mean 'head'?)",
+        ),
+        (
+            "{kind: resnet, depth: 8, init: {layers: {layers.*.conv3: {gain: 1}}}}",
+            "model.init.layers.layers.*.conv3",
+            "no layer is called so (expected a name such as stem or head, or conv or linear; did you mean 'layers.2.conv2'?)",
+        ),
+        (
+            "{kind: resnet, depth: 8, init: {layers: {conv: {bias: 0.1}}}}",
+            "model.init.layers.conv",
+            "there are no biases to start at 0.1",
+        ),
+        (
+            "{kind: mlp, init: {layers: {recurrent: {gain: 1}}}}",
+            "model.init.layers.recurrent",
+            "no layer is called so (expected a name such as layers.0 or head, or linear)",
+        ),
+    ],
+)
+def test_a_start_of_layers_that_are_not_there_is_refused(tmp_path: Path, model: str, where: str, what: str) -> None:
+    path = tmp_path / "f.yaml"
+    path.write_text(f"model: {model}\ndata: {{name: digits}}\n")
+    with pytest.raises(ConfigError) as raised:
+        build(load_config(path))
+    (found,) = raised.value.problems
+    assert re.sub(r"^f\.yaml:1:\d+: ", "", found.removeprefix(f"{tmp_path}/")) == f"{where}: {what}"
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        (
+            "{kind: mlp, init: {layers: {head: {gian: 1}}}}",
+            "model.init.layers.head.gian: unknown key (expected one of scheme, gain, fan, bias; did you mean 'gain'?)",
+        ),
+        (
+            "{kind: mlp, init: {layers: {a b: {gain: 1}}}}",
+            "model.init.layers.a b: wrong type (got 'a b'; expected a layer's name, in which * stands for anything)",
+        ),
+        (
+            "{kind: mlp, init: {layers: {head: 3}}}",
+            "model.init.layers.head: wrong type (got 3; expected a section of keys)",
+        ),
+        (
+            "{kind: mlp, residual: {fixup: true}, init: {layers: {head: {gain: 1}}}}",
+            "model.init.layers: Fixup says how each layer starts; leave one of them out",
+        ),
+        (
+            "{kind: highway, init: {layers: {layers.*.gate: {bias: 1}}}}",
+            "model.init.layers: the biases of the gates start at gate_bias; set that",
+        ),
+        (
+            "{kind: rnn, init: {layers: {head: {scheme: lsuv}}}}",
+            "model.init.scheme: lsuv scales layers that are called once; a recurrent layer is called at every step",
+        ),
+    ],
+)
+def test_a_start_of_layers_that_makes_no_sense_is_refused(tmp_path: Path, model: str, expected: str) -> None:
+    layout = "rows" if "rnn" in model else "image"
+    found = problem(tmp_path, f"model: {model}\ndata: {{layout: {layout}}}\n")
+    assert re.sub(r"^f\.yaml:1:\d+: ", "", found) == expected
 
 
 class Late(DataOptions):

@@ -30,10 +30,9 @@ Ends = dict[tuple[bool, int], Floats]
 
 
 def run(short: bool) -> Result:
-    steps = 120 if short else None
     only = {"depth": (SHALLOW, DEEP), "lr": (0.1,), "seed": (0,)} if short else {}
     runs: dict[tuple[bool, int], dict[float, list[Run]]] = {}
-    for at, one in swept(SWEEP, steps, **only):
+    for at, one in swept(SWEEP, 0.6 if short else 1.0, **only):
         runs.setdefault((bool(at["residual"]), int(at["depth"])), {}).setdefault(float(at["lr"]), []).append(one)
     loss = {net: best([[last(one, "loss") for one in seeds] for seeds in rates.values()]) for net, rates in runs.items()}
     error = {

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from gradscope.detect.case import Case
 from gradscope.detect.remedy import Proposal, Value, activation_of, setting
@@ -70,16 +71,23 @@ def to_critical(case: Case, activation: str) -> dict[str, Value]:
         return {}
     if not isinstance(init, Mapping):
         return {}
-    found: dict[str, Value] = {}
+    found: dict[str, Value] = layers_as_the_others(init)
     if init["scheme"] in ("zeros", "identity", "lsuv"):
         found["model.init.scheme"] = "kaiming_normal"
     elif abs(_gain(init, activation) / gain - 1.0) < NEAR and init["fan"] == "in":
-        return {}
+        return found
     if init["gain"] != "critical":
         found["model.init.gain"] = "critical"
     if init["fan"] != "in":
         found["model.init.fan"] = "in"
     return found
+
+
+def layers_as_the_others(init: Mapping[str, Any]) -> dict[str, Value]:
+    """The change that lets all layers start alike; none where they do, or differ in their biases alone."""
+    own = (init.get("layers") or {}).values()
+    scaled = any(layer.get(key) is not None for layer in own for key in ("scheme", "gain", "fan"))
+    return {"model.init.layers": {}} if scaled else {}
 
 
 def _gain(init: Mapping[str, float | str], activation: str) -> float:

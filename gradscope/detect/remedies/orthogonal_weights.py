@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gradscope.detect.case import Case
-from gradscope.detect.remedies.critical_init import has_plain_layers, saturated_at_critical, suits
+from gradscope.detect.remedies.critical_init import has_plain_layers, layers_as_the_others, saturated_at_critical, suits
 from gradscope.detect.remedy import Proposal, Value, setting
 from gradscope.detect.rules.saturated_activations import SHARE
 from gradscope.errors import GradscopeError
@@ -38,7 +38,7 @@ def propose(case: Case) -> Iterator[Proposal]:
         gain = critical_gain(activation)
     except GradscopeError:
         return
-    changes: dict[str, Value] = {"model.init.scheme": "orthogonal"}
+    changes: dict[str, Value] = {"model.init.scheme": "orthogonal", **layers_as_the_others(setting(case, "model.init"))}
     if setting(case, "model.init.gain") != "critical":
         changes["model.init.gain"] = "critical"
     if saturated_at_critical(activation) <= SHARE.value:  # their mean factor is that of other weights

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gradscope.detect.case import Case
-from gradscope.detect.remedy import Proposal, setting
+from gradscope.detect.remedy import Proposal, Value, setting
 
 ANSWERS = ("dead-units", "saturated-activations")
 COST = 1
@@ -21,6 +21,12 @@ nn.init.zeros_(layer.bias)  # of each layer
 
 
 def propose(case: Case) -> Iterator[Proposal]:
-    now = setting(case, "model.init.bias")
-    if now:
-        yield Proposal("zero-bias", {"model.init.bias": 0.0}, "half of the units are then open at the start")
+    layers = setting(case, "model.init.layers") or {}
+    changes: dict[str, Value] = {"model.init.bias": 0.0} if setting(case, "model.init.bias") else {}
+    if any(own.get("bias") for own in layers.values()):
+        changes["model.init.layers"] = {
+            name: {key: value for key, value in own.items() if value is not None and key != "bias"}
+            for name, own in layers.items()
+        }
+    if changes:
+        yield Proposal("zero-bias", changes, "half of the units are then open at the start")

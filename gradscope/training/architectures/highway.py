@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
 
 from gradscope.training.options import Activation, Count, Init, ModelOptions, Norm, Shape, Share
@@ -31,7 +32,12 @@ class Options(ModelOptions):
     dropout: Share = 0.0
     """Share of the activations that is dropped while training."""
     init: Init = Init()
-    """How weights start."""
+    """How weights start; biases of gates start at gate_bias."""
+
+    def contradictions(self) -> Iterable[tuple[str, str]]:
+        yield from super().contradictions()
+        if any(own.bias is not None and "gate" in pattern for pattern, own in self.init.layers.items()):
+            yield "init.layers", "the biases of the gates start at gate_bias; set that"
 
 
 def build(options: Options, input_shape: Shape, outputs: int) -> nn.Module:

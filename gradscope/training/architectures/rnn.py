@@ -60,7 +60,7 @@ class Options(ModelOptions):
             yield "forget_bias", f"there are no biases to start at {self.forget_bias:g}: bias is false"
         if not self.bias and self.init.bias:
             yield "init.bias", f"there are no biases to start at {self.init.bias:g}: bias is false"
-        if self.init.scheme == "lsuv":
+        if "lsuv" in self.init.schemes:
             yield "init.scheme", "lsuv scales layers that are called once; a recurrent layer is called at every step"
 
 
