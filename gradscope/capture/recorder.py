@@ -171,7 +171,7 @@ class Recorder:
 
     def catalogue(self) -> Catalogue:
         """What there is, as far as it is known; the same object until that changes."""
-        infos = list(self.layers.infos.values()) if self.layers else []
+        infos = list(self.layers.survey.infos.values()) if self.layers else []
         seen = (infos, self.parameters, [p.requires_grad for p in self.parameters.items])
         if self._catalogue is None or seen != self._catalogue[0]:
             layers = sorted(infos, key=lambda i: i.order)
@@ -260,7 +260,7 @@ class Recorder:
         row = rows.layer_row(self.step_index, layers, self.processes, self.moments.inverse_scale)
         if row is not None:
             self.buffer.add(row)
-        elif self.moments.stepped and layers.watched:
+        elif self.moments.stepped and layers.survey.watched:
             self.note("layers: no module with a gradient was called; its signals are not recorded")
         for timesteps in rows.timestep_rows(self.step_index, layers, self.processes, self.moments.inverse_scale):
             self.buffer.add(timesteps)

@@ -46,7 +46,7 @@ def parameter_row(
 def layer_row(step: int, layers: Layers, processes: Processes, inverse_scale: Tensor | None) -> Pending | None:
     """The rows of ``layers``; None where no station was reached by a gradient."""
     gather = layers.gather
-    kept = [i for i in gather.seen() if gather.keys[i][0] in layers.infos]  # a sample that discovers watches more
+    kept = [i for i in gather.seen() if gather.keys[i][0] in layers.survey.infos]  # a sample that discovers watches more
     if not kept and not processes.many:
         return None
     device, sums = gather.finish(processes, inverse_scale, kept)

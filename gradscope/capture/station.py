@@ -194,8 +194,7 @@ class _Call:
         if (gradient := gradients[self.number]) is None or not layers.accumulates(self.station.module):
             return
         turn = layers.turn_of_gradient()
-        if layers.discovering:
-            layers.discover_from(self.key, turn)
+        layers.look_from(self.key, turn)
         pile, entries = self._gradient, self._entries
         if gradient.shape != self._fits[0]:  # of an earlier forward pass, on a batch of another size
             entries = gradient.numel()

@@ -1,0 +1,231 @@
+"""Finding out what there is: the stations of any model, from a walk of the autograd graph behind a forward pass.
+
+The first samples watch every module; from then on only the stations are hooked, until another set of them is reached.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from gradscope.capture.activations import Activation, examine
+from gradscope.capture.functional import Functional
+from gradscope.capture.gather import Gather
+from gradscope.capture.graph import Graph, Node, behind
+from gradscope.capture.loops import Loops
+from gradscope.capture.naming import parameter_names
+from gradscope.capture.piles import Key, Memory
+from gradscope.record.manifest import LayerInfo
+
+if TYPE_CHECKING:
+    from gradscope.capture.station import Station
+
+LOOKS = 4
+"""Samples in which the whole model is watched after a new set of stations was reached."""
+PATHS_LIMIT = 64
+"""Sets of stations after which a model is taken to choose its path at random."""
+
+
+class Survey:
+    """What is known of a model's stations; ``notes`` collects what could not be seen, ``memory`` what they teach."""
+
+    def __init__(
+        self, model: nn.Module, named: Mapping[str, nn.Module], memory: Memory, notes: dict[str, None], *, alone: bool
+    ) -> None:
+        self.model = model
+        self.modules = {name: m for name, m in named.items() if m is not model}
+        self.memory = memory
+        self.notes = notes
+        self.alone = alone
+        """Whether this process is the only one; what it learns of the graph is then its own matter."""
+        self.activations: dict[str, Activation] = {
+            name: found for name, m in self.modules.items() if (found := examine(m)) is not None
+        }
+        self.blocks = _blocks(named)
+        self.infos: dict[str, LayerInfo] = {}
+        self.watched = self._everything()
+        """The modules to hook: all that could be stations while they are looked for, those that are from then on."""
+        self.functional = Functional(self.modules, notes)
+        self.loops = Loops(self.modules, notes)
+        self.looking = True
+        """Whether stations are looked for."""
+        self._looks = 1
+        self._samples = 0
+        self._names: dict[nn.Parameter, str] = {}
+        """The parameters' names, once a walk of the graph has asked for them."""
+        self._order: dict[str, int] = {}
+        """In which order the modules ran when they first did."""
+        self._paths: set[frozenset[str]] = set()
+        """The sets of stations that sampled steps have reached."""
+
+    @property
+    def new(self) -> bool:
+        """Whether stations are expected that nothing is known of."""
+        return self.looking and (not self._samples or self._looks > 1)
+
+    def ran(self, name: str) -> None:
+        if self.looking:
+            self._order.setdefault(name, len(self._order))
+
+    def walk(
+        self,
+        roots: Sequence[Node],
+        nodes: Mapping[Node, Key],
+        aliases: Mapping[Node, Sequence[str]],
+        stations: Mapping[str, Station],
+        gather: Gather,
+    ) -> Graph:
+        """Looks at the graph of a forward pass: which of the outputs ``nodes`` are stations, and what each of them is.
+
+        ``aliases`` are further modules with the same output.
+        """
+        self._names = {}
+        graph = Graph(roots)
+        matrices = (n for n, m in self.modules.items() if any(p is not None and p.dim() >= 2 for p in m._parameters.values()))
+        hold_matrix = {outer for name in matrices for outer in _with_parents(name)}
+        by_matrix: dict[Node, str] = {}
+        for node, (name, _) in nodes.items():
+            for candidate in (name, *aliases.get(node, ())):
+                if candidate in hold_matrix:
+                    by_matrix[node] = candidate
+                    break
+        trunk = graph.trunk(by_matrix)
+        for node, key in nodes.items() if self.alone else ():
+            self.memory.feeds(key, _only_source(node, key, graph, nodes, stations))
+        self.functional.read(graph, nodes, gather, learn=True)
+        self.loops.learn(graph, self.model)
+        on_trunk = {nodes[node][0] for node in by_matrix if node in trunk}
+        found = dict.fromkeys(n for n, _ in nodes.values() if n in on_trunk or self._is_leaf(n))
+        seen = {
+            name: (_format(n), len(graph.consumers.get(n, ())) or None, _added(n, (name, i), nodes, stations))
+            for n, (name, i) in nodes.items()
+        }
+        for name in found:
+            self._describe(name, name in on_trunk, *seen[name])
+        return graph
+
+    def complete(self, reached: frozenset[str]) -> None:
+        """After the backwards of a step: what ran in them only, under a reentrant checkpoint, and the order of everything."""
+        for name in sorted(reached):
+            if name not in self.infos and self._is_leaf(name):
+                self._describe(name, False, None, None, ())
+                self.notes["layers: the inside of a reentrant checkpoint is recorded, but not taken to be on the trunk"] = None
+        ordered = sorted(self.infos.values(), key=lambda info: self._order.get(info.name, len(self._order)))
+        self.infos = {info.name: info if info.order == i else replace(info, order=i) for i, info in enumerate(ordered)}
+
+    def finish(self, reached: frozenset[str], *, walked: bool) -> None:
+        """After a sampled step: whether to look at the whole model again at the next.
+
+        It is looked at again, for some samples, when a set of stations was reached that is new; and at samples 2, 4, 8 ...:
+        what is used beside all that is known shows by nothing else.
+        """
+        self._samples += 1
+        if not self.looking:
+            if reached not in self._paths and len(self._paths) < PATHS_LIMIT:
+                self._paths.add(reached)
+                self._look_again(LOOKS)
+            elif self._samples & (self._samples - 1) == 0:
+                self._look_again(1)
+        elif walked:
+            self._paths.add(reached)
+            self._looks -= 1
+            if self._looks <= 0:
+                self.looking = False
+                self.watched = {name: self.modules[name] for name in self.infos}
+
+    # ---- inside
+
+    def _look_again(self, looks: int) -> None:
+        self._looks = looks
+        self.looking = True
+        self.functional.known = {}
+        self.loops.known = {}
+        self.watched = self._everything()
+
+    def _everything(self) -> dict[str, nn.Module]:
+        """Activations, and whatever has parameters, itself or further inside."""
+        owners = (name for name, m in self.modules.items() if any(p is not None for p in m._parameters.values()))
+        wanted = self.activations.keys() | {outer for name in owners for outer in _with_parents(name)}
+        return {name: m for name, m in self.modules.items() if name in wanted}
+
+    def _describe(self, name: str, on_trunk: bool, dtype: str | None, readers: int | None, adds: tuple[str, ...]) -> None:
+        module, known, memory = self.modules[name], self.infos.get(name), self.memory
+        functional = next((a for (station, _), a in self.functional.known.items() if station == name), None)
+        activation = self.activations.get(name) or functional
+        found: dict[str, Any] = {
+            "trunk": on_trunk or (known is not None and known.trunk),
+            "width": memory.widths[memory.slots[name, 0]] if (name, 0) in memory.slots else None,
+            "activation": activation.kind if activation else None,
+            "recurrent": isinstance(module, nn.RNNBase) or name in self.loops.known,
+            "dtype": dtype or (known.dtype if known else None),
+            "function": self.functional.names.get(name) if functional and name not in self.activations else None,
+            "readers": readers,
+            "adds": adds,
+        }
+        if known is not None and all(getattr(known, what) == value for what, value in found.items()):
+            return
+        names = self._names = self._names or parameter_names(self.model)
+        self.infos[name] = LayerInfo(
+            name=name,
+            kind=type(module).__name__,
+            order=known.order if known else len(self.infos),
+            parameters=tuple(names[p] for p in module._parameters.values() if p is not None and p in names),
+            block=self.blocks.get(name),
+            **found,
+        )
+
+    def _is_leaf(self, name: str) -> bool:
+        return name in self.activations or any(p is not None for p in self.modules[name]._parameters.values())
+
+
+def _added(node: Node, key: Key, nodes: Mapping[Node, Key], stations: Mapping[str, Station]) -> tuple[str, ...]:
+    """The stations whose output, as it is, is a part of the sum that this node is or takes."""
+    path = stations[key[0]].path(key[1])
+    sums = [at for at in (node, behind(node, path or ())) if type(at).__name__ == "AddBackward0" and at._saved_alpha == 1]
+    return tuple(nodes[p][0] for p, _ in sums[0].next_functions if p in nodes) if sums else ()
+
+
+def _only_source(node: Node, key: Key, graph: Graph, nodes: Mapping[Node, Key], stations: Mapping[str, Station]) -> Key | None:
+    """The station whose output this one alone consumes: the gradient of its input is that of that output."""
+    path = stations[key[0]].path(key[1])
+    if path is None:
+        return None
+    source, number = behind(node, path[:-1]).next_functions[path[-1]]
+    found = nodes.get(source)
+    if found is None or len(graph.consumers.get(source, ())) != 1 or stations[found[0]].number(found[1]) != number:
+        return None
+    return found
+
+
+def _format(node: Node) -> str | None:
+    """The number format of the gradient that arrives at a node's first output."""
+    metadata = getattr(node, "_input_metadata", None)
+    return str(metadata[0].dtype).removeprefix("torch.") if metadata else None
+
+
+def _with_parents(name: str) -> list[str]:
+    """A module's name and those of all that it is inside of."""
+    parts = name.split(".")
+    return [".".join(parts[:end]) for end in range(1, len(parts) + 1)]
+
+
+def _blocks(named: Mapping[str, nn.Module]) -> dict[str, str]:
+    """Each module's enclosing member of a ``Sequential`` or ``ModuleList``, the innermost that has members itself."""
+    result: dict[str, str] = {}
+    members = {
+        f"{name}.{child}" if name else child
+        for name, module in named.items()
+        if isinstance(module, nn.Sequential | nn.ModuleList)
+        for child, inner in module.named_children()
+        if any(True for _ in inner.children())
+    }
+    for name in named:
+        parts = name.split(".")
+        for end in range(len(parts) - 1, 0, -1):
+            if (outer := ".".join(parts[:end])) in members:
+                result[name] = outer
+                break
+    return result
