@@ -20,7 +20,8 @@ from tests.probe.nets import chain, rows
 from tests.theory.settings import FURTHER, GRID, Setting
 
 PER_LAYER = 0.035
-"""Of a squared norm's factor: three standard errors of one net of 512 units, 10 layers and 8 samples."""
+"""Of a squared norm's factor per layer, as in theory's own trials, at fixed seeds. The standard error of a net of 512 units and
+10 layers is sqrt(5 / (512 * 9)) = 3.3 % for one sample (Hanin 2018), 1.2 % for 8 that share no units; these lie between."""
 
 
 def theory_of(layer: LayerProbe) -> Predicted:
@@ -86,7 +87,7 @@ def test_a_narrow_net_is_said_to_be_narrow() -> None:
 
 def test_the_spread_of_narrow_nets_is_the_one_that_is_allowed() -> None:
     """Hanin and Nica 2020: ln of the squared norm varies by 5 L / n and its mean lies half of that below 0."""
-    width, depth, nets = 24, 13, 24
+    width, depth, nets = 24, 9, 16
     x, _ = rows(1, width)
     pull = torch.randn(1, width, generator=torch.Generator().manual_seed(7))
     logs = []
@@ -144,11 +145,13 @@ def test_a_branch_that_starts_at_zero_passes_all() -> None:
 
 
 def test_a_tanh_stream_grows_with_the_root_of_its_depth() -> None:
-    """Yang and Schoenholz 2017: ln of the growth goes as sqrt(L), so that four times the blocks make 2.25 of it, not 4."""
+    """Yang and Schoenholz 2017: ln of the growth goes as sqrt(L), so that four times the blocks tend to twice of it, not four
+    times; from 10 to 40 they are at 2.4 (from 20 to 80 at 2.25, as theory's own test has it).
+    """
     options = {"activation": "tanh", "init": {"scheme": "lecun_normal"}, "width": 128}
-    short, long = (growth(blocks(depth=n + 2, **options)[0]) for n in (20, 80))
-    assert math.log(long[1]) / math.log(short[1]) == pytest.approx(2.25, abs=0.05)
-    assert math.log(long[0]) / math.log(short[0]) == pytest.approx(2.25, abs=0.25)
+    short, long = (growth(blocks(depth=n + 2, **options)[0]) for n in (10, 40))
+    assert math.log(long[1]) / math.log(short[1]) == pytest.approx(2.4, abs=0.05)
+    assert math.log(long[0]) / math.log(short[0]) == pytest.approx(2.4, abs=0.25)
 
 
 PLAIN: list[tuple[str, str, float, float]] = [

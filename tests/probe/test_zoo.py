@@ -8,23 +8,16 @@ import gradscope
 from benchmarks.zoo import CASES, LABELS
 
 DRAWN = (
-    "sigmoid-mlp-d12-sgd",
-    "relu-mlp-d20-small-normal",
     "relu-xavier-d30",
     "rnn-tanh-radius-0.5-T60",
     "lstm-forget-bias-minus-5",
-    "rnn-relu-radius-1.5-explodes",
     "batchnorm-plain-relu-d60",
     "tanh-input-times-255",
     "naive-log-softmax-overflow",
-    "dead-relu-negative-bias",
     "tanh-saturated-biases",
-    "frozen-first-layers",
     "rezero-resmlp-16",
-    "wide-narrow-mixture",
     "preln-transformer-8",
     "lstm-forget-bias-1-rows",
-    "orthogonal-tanh-d30",
 )
 """Of each kind; benchmarks/probe_zoo.py has them all."""
 
