@@ -16,6 +16,7 @@ import torch.multiprocessing as mp
 from torch import nn
 
 import gradscope
+from gradscope.record.manifest import Status
 from gradscope.record.run import Run
 
 pytestmark = [pytest.mark.distributed, pytest.mark.xdist_group("distributed")]
@@ -88,6 +89,28 @@ def assert_same(many: Run, one: Run, layers: tuple[str, ...] = LAYERS, relative:
             np.testing.assert_allclose(got.values, grid.values, rtol=relative, atol=1e-9, err_msg=name)
 
 
+def stopped_together(rank: int) -> None:
+    """Rank 1 alone sees NaN; rank 0 judges, and both leave the loop after the same step."""
+    model = nn.parallel.DistributedDataParallel(net())
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    generator, taken = torch.Generator().manual_seed(rank), 0
+    with gradscope.watch(model, optimizer, stop_on="non-finite") as scope:
+        for step in range(40):
+            x = torch.randn(BATCH, 8, generator=generator)
+            if rank and step == 5:
+                x[0, 0] = float("nan")
+            optimizer.zero_grad()
+            loss = model(x).square().mean()
+            loss.backward()
+            optimizer.step()
+            taken += 1
+            scope.step(loss)
+    told: list[Any] = [None, None]
+    dist.all_gather_object(told, (taken, scope.run.status if not rank else None))
+    assert told[0][0] == told[1][0] < 10
+    assert told[0][1] is Status.STOPPED
+
+
 def wrapped_in_ddp(rank: int) -> None:
     half = slice(rank * BATCH // 2, (rank + 1) * BATCH // 2)
     many = train(nn.parallel.DistributedDataParallel(net()), half)
@@ -99,6 +122,7 @@ def wrapped_in_ddp(rank: int) -> None:
 
     several = accumulate_without_sync(model, quarters, sync=sync)
     adaptive = train(nn.parallel.DistributedDataParallel(net()), half, every=None)
+    stopped_together(rank)
     if rank:
         return
     assert_same(many, train(net(), slice(None)))
@@ -159,7 +183,7 @@ def on_two_processes(body: str, folder: Path) -> None:
         raise AssertionError(told or str(error)) from None
 
 
-def test_ddp_records_the_global_batch_with_and_without_no_sync(tmp_path: Path) -> None:
+def test_ddp_records_the_global_batch_with_and_without_no_sync_and_stops_together(tmp_path: Path) -> None:
     on_two_processes("wrapped_in_ddp", tmp_path)
 
 
