@@ -24,7 +24,7 @@ SCHEMES = {"Xavier": [], "He": ["model.init={scheme: kaiming_normal, gain: auto}
 
 
 def run(short: bool) -> Result:
-    runs = {name: trained(CONFIG, *more, f"training.steps={100 if short else 300}") for name, more in SCHEMES.items()}
+    runs = {name: trained(CONFIG, *more, f"training.steps={200 if short else 300}") for name, more in SCHEMES.items()}
     gain = {name: typical(run) for name, run in runs.items()}
     end = {name: float(hidden_backward_ratio(run).values[0, 0]) for name, run in runs.items()}
     flat = {name: spread(run) for name, run in runs.items()}
@@ -39,7 +39,7 @@ def run(short: bool) -> Result:
         ),
         Number("Xavier: largest over smallest weight gradient, hidden layers", flat["Xavier"], 1.0, 5.0, "equal at any scale"),
         Number("Xavier: loss at the end", loss["Xavier"], 2.29, 2.31, "ln 10 = 2.303, guessing"),
-        Number("He: loss at the end", loss["He"], 0.0, 1.9, "it learns"),
+        Number("He: loss at the end", loss["He"], 0.0, 1.5, "it learns"),
         Number("rules that call Xavier vanishing", float("GS101" in codes(runs["Xavier"])), 1.0, 1.0, "GS101"),
         Number("rules that call He vanishing", float("GS101" in codes(runs["He"])), 0.0, 0.0, "GS101"),
     )

@@ -51,6 +51,7 @@ def test_forward_and_backward_are_those_of_torchs_cells_called_step_by_step(cell
             ours = getattr(model.rnn, f"{name}_l{layer}").grad
             assert torch.allclose(ours, parameter.grad, rtol=1e-4, atol=1e-6), (layer, name)
     assert torch.allclose(model.head.weight.grad, head.weight.grad, rtol=1e-4, atol=1e-6)
+    assert torch.allclose(model.head.bias.grad, head.bias.grad, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("cell", CELLS)
