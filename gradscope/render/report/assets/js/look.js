@@ -101,7 +101,8 @@ const zooming = (axes) => ({ type: "inside", zoomOnMouseWheel: "ctrl", moveOnMou
 
 function chartIn(holder) {
   const chart = echarts.init(holder, null, { renderer: "canvas" });
-  new ResizeObserver(() => chart.resize()).observe(holder);
+  const changed = () => holder.clientWidth !== chart.getWidth() || holder.clientHeight !== chart.getHeight();
+  new ResizeObserver(() => { if (changed()) chart.resize(); }).observe(holder);
   return chart;
 }
 

@@ -39,6 +39,7 @@ class HeatMap {
     Object.assign(this, { profile, scale });
     this.colours = Object.fromEntries(Object.entries(STATE_NAMES).map(([state, name]) => [state, rgb(colour(name))]));
     this.usual = usualLogs(profile);
+    this.painted = null;
     const count = profile.layers.length, bare = { splitLine: { show: false } }, { clientWidth: wide, clientHeight: tall } = this.holder;
     const across = stepTicks(wide - 132), up = layerTicks(tall - 66, 20);
     markWithZoom(this.chart, [
@@ -76,7 +77,9 @@ class HeatMap {
     const x = [...profile.steps, end].map((step) => (api.coord([step, 0])[0] - box.x) * ratio);
     const top = api.coord([0, count - 0.5])[1], each = (api.coord([0, -0.5])[1] - top) / count;
     const y = Array.from({ length: count + 1 }, (_, i) => (top + i * each - box.y) * ratio);
-    this.paint(wide, tall, cellsUnder(x, wide), cellsUnder(y, tall));
+    const shown = [wide, tall, x[0], x[x.length - 1], y[0], y[count]].join();
+    if (shown !== this.painted) this.paint(wide, tall, cellsUnder(x, wide), cellsUnder(y, tall)); // a cursor alone paints nothing
+    this.painted = shown;
     return { type: "image", style: { image: this.image, x: box.x, y: box.y, width: box.width, height: box.height } };
   }
 
