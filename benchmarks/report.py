@@ -48,7 +48,7 @@ def opened(file: Path) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         browser = Browser(PROGRAM, Path(folder))
         try:
-            with browser.page() as shown:
+            with browser.page(1280, 900) as shown:
                 shown.call("Performance.enable", timeDomain="threadTicks")
                 shown.open(file.as_uri())
                 spent = {m["name"]: m["value"] for m in shown.call("Performance.getMetrics")["metrics"]}["TaskDuration"]

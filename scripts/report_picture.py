@@ -25,7 +25,7 @@ def draw(target: Path) -> bool:
             CliRunner().invoke(app, words, catch_exceptions=False)
         browser = Browser(PROGRAM, folder / "browser")
         try:
-            with browser.page() as shown:
+            with browser.page(1280, 900) as shown:
                 shown.open((folder / "run" / "report.html").as_uri())
                 bottom = shown.run("document.querySelector('#profile-legend').getBoundingClientRect().bottom + scrollY")
                 Image.fromarray(shown.picture()[: int(bottom) + 8]).save(target)

@@ -86,7 +86,7 @@ class Browser:
         return found
 
     @contextmanager
-    def page(self, width: int = 1280, height: int = 900) -> Iterator[Page]:
+    def page(self, width: int = 960, height: int = 640) -> Iterator[Page]:
         """An empty page of its own, gone afterwards."""
         target = self.call("Target.createTarget", url="about:blank", newWindow=True)["targetId"]
         session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
@@ -202,6 +202,7 @@ class Page:
 
     def picture(self, selector: str | None = None) -> NDArray[np.uint8]:
         """Red, green and blue of an element's pixels (height, width, 3), or of the whole page's."""
+        whole = selector is None
         if selector is None:
             size = self.call("Page.getLayoutMetrics")["cssContentSize"]
             left, top, width, height = 0.0, 0.0, size["width"], size["height"]
@@ -209,7 +210,7 @@ class Page:
             left, top, width, height = self.box(selector)
             top += self.run("window.scrollY")
         clip = {"x": left, "y": top, "width": width, "height": height, "scale": 1}
-        shot = self.call("Page.captureScreenshot", clip=clip, captureBeyondViewport=True)
+        shot = self.call("Page.captureScreenshot", clip=clip, captureBeyondViewport=whole, optimizeForSpeed=True)
         with Image.open(io.BytesIO(base64.b64decode(shot["data"]))) as image:
             return np.asarray(image.convert("RGB"))
 
