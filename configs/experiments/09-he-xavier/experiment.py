@@ -24,7 +24,7 @@ SCHEMES = {"Xavier": [], "He": ["model.init={scheme: kaiming_normal, gain: auto}
 
 
 def run(short: bool) -> Result:
-    runs = {name: trained(CONFIG, *more, f"training.steps={200 if short else 300}") for name, more in SCHEMES.items()}
+    runs = {name: trained(CONFIG, *more, f"training.steps={160 if short else 300}") for name, more in SCHEMES.items()}
     gain = {name: typical(run) for name, run in runs.items()}
     end = {name: float(hidden_backward_ratio(run).values[0, 0]) for name, run in runs.items()}
     flat = {name: spread(run) for name, run in runs.items()}
