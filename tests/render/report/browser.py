@@ -30,9 +30,11 @@ FLAGS = (
     "--disable-default-apps",
     "--disable-dev-shm-usage",
     "--disable-extensions",
+    "--disable-features=SpareRendererForSitePerProcess",
     "--disable-sync",
     "--hide-scrollbars",
     "--no-first-run",
+    "--process-per-site",
     "--remote-debugging-pipe",
 )
 PATIENCE = 30.0
