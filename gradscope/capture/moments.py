@@ -148,8 +148,8 @@ class Moments:
         found = getattr(optimizer, "found_inf", None)
         if isinstance(found, Tensor):
             self.found_inf = found.clone() if self.found_inf is None else torch.maximum(self.found_inf, found)
-        if self._full and not self.parameters.watching:
-            self.parameters.before_step()
+        if self._full and not self.parameters.of_weights.watching:
+            self.parameters.of_weights.before_step()
         if in_backward():
             self._step_inside_backward(optimizer)
             return None

@@ -32,7 +32,7 @@ def parameter_row(
         valid["clipped_norm"] = clipped.present
     host: dict[str, float | Floats] = {}
     if full:
-        weights = parameters.after_step()
+        weights = parameters.of_weights.after_step()
         device.update({name: weights.pop(name) for name in ("weight_norm", "update_norm") if name in weights})
         if weights:
             of_step["update_norm"] = weights.pop("total_update_norm")

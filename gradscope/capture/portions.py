@@ -1,0 +1,94 @@
+"""A list of parameters in portions, each read by a few operations: what gradients and weights share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gradscope.capture.distributed import Processes
+from gradscope.capture.packing import SAMPLE, SMALL, Packing, Scratch, local
+from gradscope.record.grid import Bools, Floats
+
+PORTION = 65_536
+"""Entries of small tensors that are read as one: in float64 half of what a core has of fast cache."""
+
+
+class Portions:
+    """A fixed, named list of parameters, and one ``Packing`` for each portion of it: ``parts`` has their places and it."""
+
+    def __init__(self, named: Sequence[tuple[str, nn.Parameter]], processes: Processes) -> None:
+        self.names = tuple(name for name, _ in named)
+        self.entities = tuple((name, 0) for name in self.names)
+        self.items = [p for _, p in named]
+        self.place = {p: i for i, p in enumerate(self.items)}
+        self.processes = processes
+        self.special = any(hasattr(p, "to_local") or p.is_complex() or p.layout is not torch.strided for p in self.items)
+        """Whether some are shards, complex or sparse, and are not read as they are."""
+        self.device = self.items[0].device if self.items else torch.device("cpu")
+        self.parts: list[tuple[list[int], Packing]] = []
+        shapes = [local(p.detach()).shape for p in self.items]
+        for device in dict.fromkeys(p.device for p in self.items):
+            mine = [i for i, p in enumerate(self.items) if p.device == device]
+            self.parts += [(at, Packing([shapes[i] for i in at], device)) for at in _portions(mine, shapes, device)]
+        order = [i for at, _ in self.parts for i in at]
+        back = sorted(range(len(order)), key=order.__getitem__)
+        self.in_order = back == list(range(len(order)))
+        self._order = None if self.in_order else torch.tensor(back, device=self.device)
+        # no shards, no samples: an inner product over all is one of each part
+        self._plain = not any(pack.big for _, pack in self.parts) and not any(processes.sharded)
+
+    def scratches(self) -> list[Scratch]:
+        return [Scratch(pack) for _, pack in self.parts]
+
+    def weights(self, at: Sequence[int]) -> Sequence[Tensor]:
+        """What this process holds of these parameters, to be read without gradient."""
+        return [local(self.items[i].detach()) for i in at] if self.special else [self.items[i] for i in at]
+
+    def narrow(self, kind: str) -> bool:
+        return any(pack.narrow(kind) for _, pack in self.parts)
+
+    def learn(self, kind: str, norms: Floats) -> Bools:
+        """See ``Packing.learn``; ``norms`` are (k, n) values that have reached the host."""
+        trusted = np.ones(norms.shape, bool)
+        for at, pack in self.parts:
+            trusted[:, at] = pack.learn(kind, norms[:, at])
+        return trusted
+
+    def adopt(self) -> None:
+        if any(self.processes.sharded):  # the processes could learn different things of their shards
+            return
+        for _, pack in self.parts:
+            pack.adopt()
+
+    def join(self, parts: list[Tensor]) -> Tensor:
+        """Values per device -> (n,) in list order on the first device."""
+        if not parts:
+            return torch.empty(0)
+        whole = parts[0] if len(parts) == 1 else torch.cat([p.to(self.device) for p in parts])
+        return whole if self._order is None else whole[self._order]
+
+    def dot(self, a: list[Tensor], b: list[Tensor]) -> Tensor:
+        """Inner product over all parameters, a scalar."""
+        if not self._plain:
+            parts = [pack.dots(x, y) for (_, pack), x, y in zip(self.parts, a, b, strict=True)]
+            return self.processes.sums(self.join(parts)).sum()
+        return torch.stack([torch.dot(x, y).to(self.device) for x, y in zip(a, b, strict=True)]).sum()
+
+
+def _portions(mine: Sequence[int], shapes: Sequence[torch.Size], device: torch.device) -> list[list[int]]:
+    """The places in ``mine``, in portions whose small tensors stay in a CPU's cache from one statistic to the next."""
+    if device.type != "cpu":
+        return [list(mine)]
+    portions: list[list[int]] = [[]]
+    room = PORTION
+    for i in sorted(mine, key=lambda i: (shapes[i].numel(), i)):
+        entries = shapes[i].numel() if shapes[i].numel() <= SMALL else SAMPLE
+        if entries > room and portions[-1]:
+            portions.append([])
+            room = PORTION
+        portions[-1].append(i)
+        room -= entries
+    return portions

@@ -1,0 +1,117 @@
+"""What is read of the weights: their norms, what a step changed, and how far they have come."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gradscope.capture.packing import Packing, wide
+from gradscope.capture.portions import Portions
+
+
+class Weights:
+    """The weights before and after a step, and at the start."""
+
+    def __init__(self, portions: Portions) -> None:
+        self.portions = portions
+        self._old, self._new = portions.scratches(), portions.scratches()
+        items, device = portions.items, portions.device
+        matrix = [p.dim() >= 2 and p.is_floating_point() for p in items]
+        rows = [p.shape[0] ** 0.5 if m else 0.0 for p, m in zip(items, matrix, strict=True)]
+        self._matrix = torch.tensor(matrix, device=device).to(wide(device))
+        self._lecun = torch.tensor(rows, dtype=wide(device), device=device)
+        """Norm of each matrix under LeCun's initialisation (variance 1 / fan_in): the square root of its rows."""
+        self._start: list[Tensor] | None = None
+        self._start_norm: Tensor | None = None
+        self._copies: list[list[Tensor | None]] = []
+
+    @property
+    def watching(self) -> bool:
+        """Whether the weights before this step are held already (several optimizers make one step)."""
+        return bool(self._copies)
+
+    @torch.no_grad()
+    def before_step(self) -> None:
+        """Copies the weights as they are before the optimizer's step."""
+        self._copies = []
+        for pack, weights in self._load_old():
+            big = set(pack.big)
+            self._copies.append([_kept(w) if j in big else None for j, w in enumerate(weights)])
+        if self._start is None:
+            self._keep_start()
+
+    @torch.no_grad()
+    def after_step(self) -> dict[str, Tensor]:
+        """Weight and update norms (n,), and scalars of the step: its update, relative to the weights, and displacement."""
+        if not self._copies or self._start is None or self._start_norm is None:
+            return {}
+        weight_norms, update_norms, moved = [], [], []
+        for k, (at, pack) in enumerate(self.portions.parts):
+            weights = self.portions.weights(at)
+            new, old, copies = pack.load(self._new[k], weights, whole=True), self._old[k], self._copies[k]
+            weight_norms.append(pack.norms("weight", new, weights))
+            old.flat.sub_(new.flat)
+            for copy, weight in zip(copies, weights, strict=True):
+                if copy is not None:
+                    copy.sub_(weight)
+            update_norms.append(pack.norms("update", old, copies))
+            moved.append(torch.sub(new.flat, self._start[k], out=old.flat))
+        self._copies = []
+        weight_norm = self.portions.processes.norms(self.portions.join(weight_norms))
+        update_norm = self.portions.processes.norms(self.portions.join(update_norms))
+        displacement = self.portions.dot(moved, moved).sqrt()
+        matrix_update = torch.linalg.vector_norm(update_norm * self._matrix)
+        floor = torch.maximum(weight_norm * self._matrix, self._lecun)
+        return {
+            "weight_norm": weight_norm,
+            "update_norm": update_norm,
+            "total_update_norm": torch.linalg.vector_norm(update_norm),
+            "relative_update": matrix_update / torch.linalg.vector_norm(floor),
+            "displacement_norm": displacement,
+            "displacement": displacement / self._start_norm,
+        }
+
+    def follow(self, earlier: Weights) -> None:
+        """Goes on from an earlier list: displacement is counted from where each parameter was first seen."""
+        if earlier._start is None:
+            return
+        known: dict[nn.Parameter, Tensor] = {}
+        for (at, pack), flat in zip(earlier.portions.parts, earlier._start, strict=True):
+            known.update((earlier.portions.items[at[i]], piece) for i, piece in pack.pieces(flat).items())
+        self._load_old()
+        self._keep_start()
+        for (at, pack), flat in zip(self.portions.parts, self._start or [], strict=True):
+            for i, piece in pack.pieces(flat).items():
+                first = known.get(self.portions.items[at[i]])
+                if first is not None and first.shape == piece.shape:
+                    piece.copy_(first)
+        self._start_norm = self.portions.dot(self._start or [], self._start or []).sqrt()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"start": self._start}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        if (start := state["start"]) is not None:
+            self._start = [flat.to(scratch.flat, copy=True) for flat, scratch in zip(start, self._old, strict=True)]
+            self._start_norm = self.portions.dot(self._start, self._start).sqrt()
+
+    def _load_old(self) -> list[tuple[Packing, Sequence[Tensor]]]:
+        """Copies the weights as they are into the scratch of the old ones."""
+        loaded = []
+        for (at, pack), scratch in zip(self.portions.parts, self._old, strict=True):
+            weights = self.portions.weights(at)
+            pack.load(scratch, weights, whole=True)
+            loaded.append((pack, weights))
+        return loaded
+
+    def _keep_start(self) -> None:
+        self._start = [scratch.flat.clone() for scratch in self._old]
+        self._start_norm = self.portions.dot(self._start, self._start).sqrt()
+
+
+def _kept(weight: Tensor) -> Tensor:
+    """A copy, in float32 where a difference of two would not be exact."""
+    return weight.float() if weight.element_size() < 4 else weight.clone()
