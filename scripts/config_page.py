@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gradscope.cli.schema import config_schema
-from gradscope.strict.yaml12 import dump
+from gradscope.strict.writing import dump
 from gradscope.training.config import Config
 
 HEAD = """\

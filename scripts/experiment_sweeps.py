@@ -10,7 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from gradscope.strict.yaml12 import dump, read
+from gradscope.strict.writing import dump
+from gradscope.strict.yaml12 import read
 from gradscope.sweep.carry_out import carry_out
 from gradscope.sweep.executor import Task
 from gradscope.sweep.executors.local import Executor, usual_jobs

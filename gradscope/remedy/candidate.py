@@ -15,7 +15,8 @@ from gradscope.errors import ConfigError, GradscopeError
 from gradscope.probe import Probe, probe
 from gradscope.record.finding import Finding, Severity
 from gradscope.strict.splicing import Edit, UnsplicableError, spliced
-from gradscope.strict.yaml12 import Document, dump, parse
+from gradscope.strict.writing import dump
+from gradscope.strict.yaml12 import Document, parse
 from gradscope.training.build import build
 from gradscope.training.config import Config, config_from
 from gradscope.training.device import failures_are_told, own_random_state, resolve

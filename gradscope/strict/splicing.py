@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from gradscope.errors import ConfigError
-from gradscope.strict.yaml12 import Document, Where, dotted, flow, parse
+from gradscope.strict.writing import flow
+from gradscope.strict.yaml12 import Document, Where, dotted, parse
 
 WIDEST = 128
 """Columns up to which a mark stands behind what it marks; else it stands on a line of its own above."""

@@ -29,8 +29,8 @@ VALUE_LIMIT = 10_000
 _NULL = {"", "~", "null", "Null", "NULL"}
 _BOOLEAN = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 _INTEGER = re.compile(r"[-+]?[0-9]+")
-_BASED = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+BASED = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
+FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _INFINITE = re.compile(r"([-+]?)\.(inf|Inf|INF)")
 _NAN = {".nan", ".NaN", ".NAN"}
 
@@ -255,39 +255,13 @@ def scalar(text: str) -> Any:
         return _BOOLEAN[text]
     if _INTEGER.fullmatch(text):
         return int(text)
-    if _BASED.fullmatch(text):
+    if BASED.fullmatch(text):
         return int(text, 0)
-    if _FLOAT.fullmatch(text):
+    if FLOAT.fullmatch(text):
         return float(text)
     if infinite := _INFINITE.fullmatch(text):
         return -math.inf if infinite[1] == "-" else math.inf
     return math.nan if text in _NAN else text
-
-
-def dump(data: Any) -> str:
-    """Plain values as YAML that this module and any YAML 1.1 reader read back the same; the innermost sections on a line."""
-    text: str = yaml.dump(data, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=120, allow_unicode=True)
-    return text
-
-
-def flow(data: Any) -> str:
-    """The same on one line, to stand within a text: ``{branch_scale: 1/sqrt(depth)}``, ``0.005``."""
-    if isinstance(data, float) and math.isfinite(data):
-        return short if float(short := f"{data:g}") == data else repr(data)
-    if isinstance(data, dict):
-        return "{" + ", ".join(f"{flow(k)}: {flow(v)}" for k, v in data.items()) + "}"
-    if isinstance(data, list | tuple):
-        return "[" + ", ".join(flow(v) for v in data) + "]"
-    text: str = yaml.dump([data], Dumper=_Dumper, default_flow_style=True, width=math.inf, allow_unicode=True)
-    return text.strip()[1:-1]
-
-
-class _Dumper(yaml.SafeDumper):
-    """Quotes texts that YAML 1.2 would read as numbers, beside those that YAML 1.1 would."""
-
-
-_Dumper.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
-_Dumper.add_implicit_resolver("tag:yaml.org,2002:int", _BASED, ["0"])
 
 
 def dotted(where: Where) -> str:

@@ -11,7 +11,8 @@ from typing import Any, get_args
 from gradscope.errors import did_you_mean
 from gradscope.strict.problems import checked
 from gradscope.strict.section import Section
-from gradscope.strict.yaml12 import Document, Place, Problem, Spot, Where, dump, shown
+from gradscope.strict.writing import dump
+from gradscope.strict.yaml12 import Document, Place, Problem, Spot, Where, shown
 from gradscope.sweep.spec import FORMS, MOST_VALUES, Cases, Log, Range
 from gradscope.training.config import Config
 

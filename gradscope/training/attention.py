@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
@@ -53,7 +54,7 @@ def norm_of(options: Options) -> nn.Module:
     return NORMS[options.norm](options.width) if options.norm != "none" else shift_of(options)
 
 
-class Branch(nn.Module):
+class Branch(nn.Module, ABC):
     """``h + s * drop(branch(norm(h)))``, or with post-norm ``norm(h + s * drop(branch(h)))``, or either without ``h``.
 
     ``factor_of`` says what the scale ``s`` is. Under Fixup a number is added where the norm would be, and before each
@@ -71,12 +72,13 @@ class Branch(nn.Module):
         self.scaled = isinstance(self.scale, nn.Parameter) or self.scale != 1.0
 
     @property
+    @abstractmethod
     def weight_layers(self) -> list[nn.Module]:
         """The layers that the branch is a product of, in forward order."""
-        raise NotImplementedError
 
+    @abstractmethod
     def branch(self, h: Tensor) -> Tensor:
-        raise NotImplementedError
+        """What is added to the stream (or takes its place)."""
 
     def forward(self, h: Tensor) -> Tensor:
         change = self.dropout(self.branch(self.norm(h) if self.norm_first else h))

@@ -14,7 +14,8 @@ from gradscope.errors import ConfigError, PluginError, did_you_mean
 from gradscope.plugins import Registry
 from gradscope.strict.problems import validated
 from gradscope.strict.section import Choice, Section
-from gradscope.strict.yaml12 import Document, Problem, dump, read
+from gradscope.strict.writing import dump
+from gradscope.strict.yaml12 import Document, Problem, read
 from gradscope.training.optimizers import OPTIMIZERS, Optimizer, Sgd
 from gradscope.training.options import LAYOUTS, Count, DataOptions, ImportPath, ModelOptions, Positive, Shape
 from gradscope.training.schedule import SCHEDULES, Constant, Schedule

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from gradscope.errors import UsageError, did_you_mean
 from gradscope.strict.section import Section, descriptions
-from gradscope.strict.yaml12 import dump
+from gradscope.strict.writing import dump
 from gradscope.training.config import ARCHITECTURES, DATASETS, Config, load_config
 
 WIDTH = 110

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gradscope.errors import ConfigError
-from gradscope.strict.yaml12 import SIZE_LIMIT, VALUE_LIMIT, Document, dump, parse, read, shown
+from gradscope.strict.writing import dump
+from gradscope.strict.yaml12 import SIZE_LIMIT, VALUE_LIMIT, Document, parse, read, shown
 
 
 def problems(text: str) -> list[str]:
@@ -259,6 +260,12 @@ def test_what_is_written_is_read_back_the_same(value: Any) -> None:
     again = parse(dump(value), "f.yaml")
     assert again.problems == ()
     assert again.data == value
+
+
+@pytest.mark.parametrize("mark", ["\x85", "\u2028", "\u2029", "\ufeff", "\n", "\r"])
+def test_a_line_break_of_any_kind_is_written_as_itself(mark: str) -> None:
+    for value in (f"a{mark}b", f"{mark}", f"a {mark} b: '{mark}"):
+        assert parse(dump({"a": value}), "f.yaml").data == {"a": value}
 
 
 @given(st.sampled_from(["yes", "on", "1e-3", "0o17", "0x1f", "1_000", "null", "12:30", ".5", "2026-01-01", "~", ".inf"]))

@@ -17,7 +17,8 @@ from gradscope.cli.schema import config_schema
 from gradscope.errors import ConfigError
 from gradscope.strict.problems import validated
 from gradscope.strict.section import Section, descriptions
-from gradscope.strict.yaml12 import dump, parse
+from gradscope.strict.writing import dump
+from gradscope.strict.yaml12 import parse
 from gradscope.training.config import ARCHITECTURES, DATASETS, Config, load_config
 from gradscope.training.optimizers import OPTIMIZERS, AdamW
 from gradscope.training.schedule import SCHEDULES
