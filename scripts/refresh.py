@@ -6,7 +6,6 @@ in the place of the old one, and the pictures that these examples draw go to ``d
 
 from __future__ import annotations
 
-import json
 import re
 import tempfile
 from pathlib import Path
@@ -14,8 +13,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from gradscope.cli import reference
-from gradscope.cli.schema import config_schema, sweep_schema
+from gradscope.cli import reference, schema
 from scripts import config_page, record_page, report_picture, rule_pages
 from scripts.examples import PAGES, ROOT, blocks, played
 
@@ -50,8 +48,8 @@ def main() -> None:
     record = ROOT / "docs" / "record.md"
     record.write_text(record_page.page(record.read_text("utf-8")), "utf-8")
     rule_pages.write(ROOT / "docs" / "rules")
-    for name, schema in (("config", config_schema()), ("sweep", sweep_schema())):
-        (ROOT / "docs" / f"{name}.schema.json").write_text(json.dumps(schema, indent=2) + "\n", "utf-8")
+    for of in schema.Of:
+        (ROOT / "configs" / f"{of}.schema.json").write_text(schema.text(of) + "\n", "utf-8")
     with tempfile.TemporaryDirectory() as folder:
         if report_picture.draw(Path(folder) / "report.png"):
             shrink(Path(folder) / "report.png", IMAGES / "report.png")

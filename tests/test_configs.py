@@ -32,7 +32,7 @@ class Promise:
 
 def promise(path: Path) -> Promise:
     modeline, first = path.read_text().splitlines()[:2]
-    assert modeline == "# yaml-language-server: $schema=../docs/config.schema.json"
+    assert modeline == "# yaml-language-server: $schema=config.schema.json"
     found = PROMISE.fullmatch(first)
     assert found is not None, first
     return Promise(Verdict(found["verdict"]), found["code"], found["rule"])

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 from enum import StrEnum
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gradscope.cli.terminal import deliver
+from gradscope.training.shipped import folder
 
 if TYPE_CHECKING:
     from gradscope.strict.section import Section
+
+
+EXTENDED = ("gradscope.architectures", "gradscope.datasets")
+"""The registries whose files bring a section each, by their entry-point groups."""
 
 
 class Of(StrEnum):
@@ -30,7 +36,22 @@ def schema(
 
     The first line of a file names it: # yaml-language-server: $schema=config.schema.json
     """
-    deliver(json.dumps(config_schema() if of is Of.CONFIG else sweep_schema(), indent=2), output)
+    deliver(_shipped(of) or text(of), output)
+
+
+def text(of: Of) -> str:
+    """The schema made anew, with the sections that other packages add."""
+    return json.dumps(config_schema() if of is Of.CONFIG else sweep_schema(), indent=2)
+
+
+def _shipped(of: Of) -> str | None:
+    """The schema as it lies beside the configs, made by the same code: to make it takes longer than all the rest of the start.
+    ``None`` where it does not hold: where another package adds a section.
+    """
+    home = folder()
+    path = home and home / f"{of}.schema.json"
+    added = any(entry_points(group=group) for group in EXTENDED)
+    return path.read_text("utf-8") if path and path.is_file() and not added else None
 
 
 def config_schema() -> dict[str, Any]:
@@ -48,10 +69,7 @@ def sweep_schema() -> dict[str, Any]:
 
 
 def _schema(section: type[Section]) -> dict[str, Any]:
-    from gradscope.strict.section import Schema
-
-    made = section.model_json_schema(schema_generator=Schema)
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **_tidied(made)}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **_tidied(section.model_json_schema())}
 
 
 def _tidied(part: Any) -> Any:

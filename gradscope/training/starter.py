@@ -15,19 +15,17 @@ from gradscope.errors import UsageError, did_you_mean
 from gradscope.strict.section import Section, descriptions
 from gradscope.strict.writing import dump
 from gradscope.training.config import ARCHITECTURES, DATASETS, Config, load_config
+from gradscope.training.shipped import folder
 
 WIDTH = 110
 """Columns of a line with its comment; a longer comment stands above its key."""
-SHIPPED = ("configs", "../configs")
-"""Where the configs lie, from the package's folder: in a wheel, and in a source tree."""
 
 
 def shipped() -> dict[str, Path]:
     """The configs that come with the program, by name: those of the experiments are ``experiments/.../config``."""
-    package = Path(__file__).resolve().parents[1]
-    folder = next((f for place in SHIPPED if (f := (package / place).resolve()).is_dir()), None)
-    found = sorted(folder.rglob("*.yaml")) if folder else []
-    return {str(path.relative_to(folder).with_suffix("")): path for path in found if _is_config(path)} if folder else {}
+    home = folder()
+    found = sorted(home.rglob("*.yaml")) if home else []
+    return {str(path.relative_to(home).with_suffix("")): path for path in found if _is_config(path)} if home else {}
 
 
 def likes() -> dict[str, str]:

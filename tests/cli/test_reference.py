@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +45,8 @@ def test_every_command_and_option_is_documented(name: str) -> None:
 
 def test_the_schema_for_editors_is_current() -> None:
     """Run ``python -m scripts.refresh`` where this fails."""
-    assert json.loads((ROOT / "docs" / "config.schema.json").read_text()) == config_schema()
-    assert json.loads((ROOT / "docs" / "sweep.schema.json").read_text()) == sweep_schema()
+    assert json.loads((ROOT / "configs" / "config.schema.json").read_text()) == config_schema()
+    assert json.loads((ROOT / "configs" / "sweep.schema.json").read_text()) == sweep_schema()
 
 
 def test_the_schema_is_printed_or_written(here: Path) -> None:
@@ -51,3 +54,19 @@ def test_the_schema_is_printed_or_written(here: Path) -> None:
     assert json.loads(gradscope("schema", "sweep").stdout) == sweep_schema()
     assert gradscope("schema", "-o", "s.json").stdout == ""
     assert json.loads((here / "s.json").read_text()) == config_schema()
+
+
+def test_the_schema_has_what_another_package_adds(tmp_path: Path) -> None:
+    """What lies beside the configs would not know of it."""
+    package = tmp_path / "nets-1.0.dist-info"
+    package.mkdir()
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: nets\nVersion: 1.0\n")
+    (package / "entry_points.txt").write_text("[gradscope.architectures]\nstranger = stranger\n")
+    (tmp_path / "stranger.py").write_text(
+        "from typing import Literal\nfrom gradscope.training.options import ModelOptions\n"
+        "class Options(ModelOptions):\n    kind: Literal['stranger'] = 'stranger'\n"
+    )
+    words = [sys.executable, "-m", "gradscope", "schema"]
+    done = subprocess.run(words, env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=True)
+    assert '"stranger"' in done.stdout
+    assert '"stranger"' not in gradscope("schema").stdout

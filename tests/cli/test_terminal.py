@@ -73,7 +73,7 @@ def test_an_error_that_nobody_foresaw_does_not_look_like_a_finding(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["gradscope", "schema"])
-    monkeypatch.setattr("gradscope.cli.schema.config_schema", lambda: 1 / 0)
+    monkeypatch.setattr("gradscope.cli.schema.deliver", lambda *_: 1 / 0)
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == BUG
@@ -83,11 +83,11 @@ def test_an_error_that_nobody_foresaw_does_not_look_like_a_finding(
 
 
 def test_a_full_disk_is_a_message(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def full() -> None:
+    def full(*_: object) -> None:
         raise OSError(28, "No space left on device", "runs/x/config.yaml")
 
     monkeypatch.setattr(sys, "argv", ["gradscope", "schema"])
-    monkeypatch.setattr("gradscope.cli.schema.config_schema", full)
+    monkeypatch.setattr("gradscope.cli.schema.deliver", full)
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 2
@@ -95,11 +95,11 @@ def test_a_full_disk_is_a_message(monkeypatch: pytest.MonkeyPatch, capsys: pytes
 
 
 def test_an_interrupt_is_exit_code_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def interrupted() -> None:
+    def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(sys, "argv", ["gradscope", "schema"])
-    monkeypatch.setattr("gradscope.cli.schema.config_schema", interrupted)
+    monkeypatch.setattr("gradscope.cli.schema.deliver", interrupted)
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 130
