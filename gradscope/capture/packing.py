@@ -27,12 +27,21 @@ SAMPLE = 4096
 SAFE = (1e-9, 1e15)
 """A float32 norm inside this range is right to rounding: its squares lie inside float32's range for any tensor that fits
 into memory. So is a total inside it, whatever of its parts was too small for float32. Outside, float64 is used."""
+SETTLED = (1e-6, 1e12)
+"""A tensor whose norm was last seen in this range is read in float32. It is narrower than ``SAFE``: a norm that drifts, as
+those of a net that slowly dies, passes 1e-9 unseen between two looks at it, and every step until the next one would be lost."""
 
 
 def is_safe(norms: Floats) -> Bools:
     """Which of the norms are right even if they were taken in float32; a NaN is one in any precision."""
     seen = np.abs(norms)
     return np.isnan(seen) | ((seen >= SAFE[0]) & (seen <= SAFE[1]))
+
+
+def is_settled(norms: Floats) -> Bools:
+    """Which of the norms may be taken in float32 until the next look at them."""
+    seen = np.abs(norms)
+    return np.isnan(seen) | ((seen >= SETTLED[0]) & (seen <= SETTLED[1]))
 
 
 def local(tensor: Any) -> Tensor:
@@ -200,11 +209,10 @@ class Packing:
         careful = self.careful.setdefault(kind, set(self.big))
         learnt = self.learnt.setdefault(kind, set(self.big))
         for i in self.big:
-            safe = is_safe(norms[:, i])
             if i not in careful:
-                trusted[:, i] = safe
-            if len(safe):
-                (learnt.discard if safe[-1] else learnt.add)(i)
+                trusted[:, i] = is_safe(norms[:, i])
+            if len(norms):
+                (learnt.discard if is_settled(norms[-1:, i])[0] else learnt.add)(i)
         return trusted
 
     def adopt(self) -> None:

@@ -8,7 +8,7 @@ from math import isnan
 
 import numpy as np
 
-from gradscope.capture.packing import is_safe
+from gradscope.capture.packing import is_safe, is_settled
 from gradscope.capture.piles import Key, Memory
 from gradscope.record.grid import Bools, Floats
 
@@ -59,7 +59,7 @@ class Sums:
             }
         norms = {"forward": "forward_norm", "backward": "backward_norm", "backward_in": "input_backward_norm"}
         safe = {column: is_safe(columns[name]) for column, name in norms.items()}
-        self._learn(have, safe)
+        self._learn(have, {column: is_settled(columns[name]) for column, name in norms.items()})
         valid = {
             "forward_mean": have["sums"],
             "forward_std": have["sums"],
@@ -101,10 +101,10 @@ class Sums:
             have[column][slot] = False
         return sums, have, self.counts
 
-    def _learn(self, have: Mapping[str, Bools], safe: Mapping[str, Bools]) -> None:
+    def _learn(self, have: Mapping[str, Bools], settled: Mapping[str, Bools]) -> None:
         """Which stations float32 serves, by the values of this step."""
         seen = have["forward"] | have["backward"]
-        good = (safe["forward"] | ~have["forward"]) & (safe["backward"] | ~have["backward"])
+        good = (settled["forward"] | ~have["forward"]) & (settled["backward"] | ~have["backward"])
         self.memory.learnt.update(self.keys[slot] for slot in np.flatnonzero(seen & good))
         self.memory.learnt.difference_update(self.keys[slot] for slot in np.flatnonzero(seen & ~good))
 
