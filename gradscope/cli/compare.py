@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -12,22 +11,16 @@ import typer
 
 from gradscope.cli.folders import RUNS_DIR, RunsDir, find_run
 from gradscope.cli.gate import FailOn, gate, judged
+from gradscope.cli.options import Written, WrittenOption
 from gradscope.cli.terminal import deliver, next_command, note
 from gradscope.errors import UsageError
 
 FIGURE = "overview"
 
 
-class CompareFormat(StrEnum):
-    TEXT = "text"
-    JSON = "json"
-
-
 def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Two run folders or more, or names under the runs folder.")],
-    format: Annotated[
-        CompareFormat, typer.Option("--format", metavar=f"[{'|'.join(CompareFormat)}]", help="How the comparison is written.")
-    ] = CompareFormat.TEXT,
+    format: WrittenOption = Written.TEXT,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="Draw them overlaid, on one scale, too: .png, .svg or .pdf."),
@@ -62,7 +55,7 @@ def compare(
         from gradscope.render import plot, save
 
         note(f"figure: {save(plot(loaded, FIGURE, reports=reports), output)}")
-    if format is CompareFormat.JSON:
+    if format is Written.JSON:
         deliver(write_json(found), None)
     else:
         deliver(write(found, loaded, terminal=Terminal.of(sys.stdout)), None)

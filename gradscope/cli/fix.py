@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from contextlib import ExitStack
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,8 +11,9 @@ import typer
 
 from gradscope.cli.folders import RUNS_DIR, RunsDir, find_run
 from gradscope.cli.gate import FINDINGS
-from gradscope.cli.run import Device, folder_name, shown_in
-from gradscope.cli.terminal import deliver, next_command, note, write_whole
+from gradscope.cli.options import ConfigFile, DeviceOption, Overrides, Set, Written, WrittenOption, changes
+from gradscope.cli.run import folder_name, shown_in
+from gradscope.cli.terminal import as_json, deliver, next_command, note
 from gradscope.errors import RunFolderError, UsageError
 
 if TYPE_CHECKING:
@@ -25,17 +24,10 @@ if TYPE_CHECKING:
     from gradscope.training.loop import Progress
 
 
-class FixFormat(StrEnum):
-    TEXT = "text"
-    JSON = "json"
-
-
 def fix(
-    config: Annotated[Path, typer.Argument(help="A YAML file; gradscope schema says what may stand in it.")],
-    overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Values in place of the file's: model.depth=50.")
-    ] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="The same as an option.")] = None,
+    config: ConfigFile,
+    overrides: Overrides = None,
+    set_: Set = None,
     run: Annotated[
         Path | None,
         typer.Option("--run", metavar="RUN", help="The config's own run, recorded already: it is not trained again."),
@@ -52,13 +44,8 @@ def fix(
             "--out", metavar="DIR", help="Where the runs go, new or empty; left out, a new folder in the runs folder."
         ),
     ] = None,
-    device: Annotated[
-        Device | None,
-        typer.Option("--device", metavar=f"[{'|'.join(Device)}]", help="Where to train, in place of the config's device."),
-    ] = None,
-    format: Annotated[
-        FixFormat, typer.Option("--format", metavar=f"[{'|'.join(FixFormat)}]", help="How the result is written.")
-    ] = FixFormat.TEXT,
+    device: DeviceOption = None,
+    format: WrittenOption = Written.TEXT,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say the result alone.")] = False,
     runs_dir: RunsDir = RUNS_DIR,
 ) -> None:
@@ -71,7 +58,7 @@ def fix(
     from gradscope.strict.yaml12 import read
     from gradscope.training.config import load_config
 
-    chosen = [*(overrides or ()), *(set_ or ()), *([f"device={device.value}"] if device else ())]
+    chosen = changes(overrides, set_, device)
     loaded = load_config(config, chosen)
     target = output or config.with_name(f"{config.stem}.fixed.yaml")
     _must_be_writable(target, config)
@@ -90,10 +77,9 @@ def fix(
         found = cure.fix(given, sick, folder, everything=everything, lookers=lookers)
     best = found.cure
     if best is not None:
-        write_whole(target, best.candidate.text.encode())
-    if format is FixFormat.JSON:
-        result = plain.as_dict(found, target if best is not None else None)
-        deliver(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False), None)
+        deliver(best.candidate.text, target)
+    if format is Written.JSON:
+        deliver(as_json(plain.as_dict(found, target if best is not None else None)), None)
     else:
         deliver(text.write(found, terminal=Terminal.of(sys.stdout)), None)
     if best is not None and best.trial is not None:

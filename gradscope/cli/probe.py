@@ -2,37 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from gradscope.cli.gate import FailOn, FailOnOption, gate
-from gradscope.cli.run import Device, described
-from gradscope.cli.terminal import deliver, next_command, note
-
-
-class ProbeFormat(StrEnum):
-    TEXT = "text"
-    JSON = "json"
+from gradscope.cli.options import ConfigFile, DeviceOption, Overrides, Set, Written, WrittenOption, changes
+from gradscope.cli.run import described
+from gradscope.cli.terminal import as_json, deliver, next_command, note
 
 
 def probe(
-    config: Annotated[Path, typer.Argument(help="A YAML file; gradscope schema says what may stand in it.")],
-    overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Values in place of the file's: model.depth=50.")
-    ] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="The same as an option.")] = None,
-    device: Annotated[
-        Device | None,
-        typer.Option("--device", metavar=f"[{'|'.join(Device)}]", help="Where to compute, in place of the config's device."),
-    ] = None,
-    format: Annotated[
-        ProbeFormat, typer.Option("--format", metavar=f"[{'|'.join(ProbeFormat)}]", help="How the diagnosis is written.")
-    ] = ProbeFormat.TEXT,
+    config: ConfigFile,
+    overrides: Overrides = None,
+    set_: Set = None,
+    device: DeviceOption = None,
+    format: WrittenOption = Written.TEXT,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="Draw the figure too: measured and predicted, .png, .svg or .pdf."),
@@ -47,7 +34,7 @@ def probe(
     """
     from gradscope.training.config import load_config
 
-    chosen = [*(overrides or ()), *(set_ or ()), *([f"device={device.value}"] if device else ())]
+    chosen = changes(overrides, set_, device)
     loaded = load_config(config, chosen)
 
     from gradscope.probe import probe as diagnose
@@ -62,8 +49,8 @@ def probe(
         if not quiet:
             note(described(setup))
         found = diagnose(setup.model, setup.first_batch(), setup.loss, name=loaded.name)
-    if format is ProbeFormat.JSON:
-        deliver(json.dumps(found.to_dict(), indent=2, ensure_ascii=False, allow_nan=False), None)
+    if format is Written.JSON:
+        deliver(as_json(found.to_dict()), None)
     else:
         deliver(write(found, terminal=Terminal.of(sys.stdout)), None)
     if output is not None:

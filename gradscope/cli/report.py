@@ -9,7 +9,7 @@ import typer
 
 from gradscope.cli.folders import RUN, RUNS_DIR, RunsDir, find_run
 from gradscope.cli.gate import judged
-from gradscope.cli.terminal import next_command, write_whole
+from gradscope.cli.terminal import deliver, next_command
 from gradscope.errors import UsageError
 
 
@@ -38,6 +38,6 @@ def report(
     target = output or folders[0] / f"report{beside}.html"
     if target.is_dir():
         raise UsageError(f"{target} is a folder; the report is one file", hint=f"-o {target / 'report.html'}")
-    write_whole(target, page(payload(loaded, reports, compare(loaded, reports, labels(loaded)))).encode())
+    deliver(page(payload(loaded, reports, compare(loaded, reports, labels(loaded)))), target)
     print(target)
     next_command("check", folders[0])

@@ -6,7 +6,6 @@ import datetime
 import secrets
 import sys
 from collections.abc import Callable
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,6 +15,7 @@ import typer
 from gradscope.cli.check import Format
 from gradscope.cli.folders import RUNS_DIR, RunsDir
 from gradscope.cli.gate import FailOn, FailOnOption, gate, judged
+from gradscope.cli.options import CONFIG, DeviceOption, Overrides, Set, changes
 from gradscope.cli.terminal import INTERRUPTED, deliver, next_command, note, warn
 from gradscope.errors import UsageError
 from gradscope.render import FORMATS
@@ -28,19 +28,10 @@ if TYPE_CHECKING:
     from gradscope.training.loop import Progress, Watcher
 
 
-class Device(StrEnum):
-    AUTO = "auto"
-    CPU = "cpu"
-    CUDA = "cuda"
-    MPS = "mps"
-
-
 def run(
-    config: Annotated[Path | None, typer.Argument(help="A YAML file; gradscope schema says what may stand in it.")] = None,
-    overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Values in place of the file's: model.depth=50.")
-    ] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="The same as an option.")] = None,
+    config: Annotated[Path | None, typer.Argument(help=CONFIG)] = None,
+    overrides: Overrides = None,
+    set_: Set = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -51,10 +42,7 @@ def run(
         Path | None,
         typer.Option("--resume", metavar="RUN", help="Go on with an interrupted run from its last checkpoint; no config then."),
     ] = None,
-    device: Annotated[
-        Device | None,
-        typer.Option("--device", metavar=f"[{'|'.join(Device)}]", help="Where to train, in place of the config's device."),
-    ] = None,
+    device: DeviceOption = None,
     stop_on: Annotated[
         list[str] | None,
         typer.Option(
@@ -70,7 +58,7 @@ def run(
 
     The config may be changed for this run: model.depth=50 after the file, or --set model.depth=50.
     """
-    chosen = [*(overrides or ()), *(set_ or ()), *([f"device={device.value}"] if device else ())]
+    chosen = changes(overrides, set_, device)
     chosen += [f"detect.stop_on=[{', '.join(stop_on)}]"] if stop_on else []
     if resume is not None and (config is not None or chosen or out is not None):
         raise UsageError(

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from contextlib import closing, nullcontext
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gradscope.cli.folders import RUNS_DIR, RunsDir
-from gradscope.cli.terminal import INTERRUPTED, deliver, next_command, note, warn
+from gradscope.cli.options import Written, WrittenOption
+from gradscope.cli.terminal import INTERRUPTED, as_json, deliver, next_command, note, warn
 from gradscope.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -21,11 +20,6 @@ if TYPE_CHECKING:
     from gradscope.sweep.progress import Result
     from gradscope.sweep.table import Table
     from gradscope.sweep.view import SweepView
-
-
-class SweepFormat(StrEnum):
-    TEXT = "text"
-    JSON = "json"
 
 
 def sweep(
@@ -54,9 +48,7 @@ def sweep(
         typer.Option("--tolerance", metavar="SHARE", min=1e-6, max=1.0, help="How narrow --find makes a bracket, as a share."),
     ] = 0.05,
     retry: Annotated[bool, typer.Option("--retry", help="Try points again whose training could not be carried out.")] = False,
-    format: Annotated[
-        SweepFormat, typer.Option("--format", metavar=f"[{'|'.join(SweepFormat)}]", help="How the table is written.")
-    ] = SweepFormat.TEXT,
+    format: WrittenOption = Written.TEXT,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say the table alone.")] = False,
     runs_dir: RunsDir = RUNS_DIR,
 ) -> None:
@@ -124,14 +116,14 @@ def _tabulated(plan: Plan, results: list[Result], folder: Path) -> Table:
     return table
 
 
-def _written(table: Table, brackets: list[Bracket] | None, find: str | None, until: str, format: SweepFormat) -> str:
+def _written(table: Table, brackets: list[Bracket] | None, find: str | None, until: str, format: Written) -> str:
     from gradscope.render.terminal import Terminal
     from gradscope.sweep.table import to_dict
     from gradscope.sweep.text import write, write_brackets
 
-    if format is SweepFormat.JSON:
+    if format is Written.JSON:
         searched = {} if brackets is None else {"find": find, "until": until, "brackets": [b.to_dict() for b in brackets]}
-        return json.dumps({**to_dict(table), **searched}, indent=2, ensure_ascii=False, allow_nan=False)
+        return as_json({**to_dict(table), **searched})
     text = write(table, terminal=Terminal.of(sys.stdout))
     return text if brackets is None or find is None else f"{text}\n{write_brackets(find, until, brackets)}"
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
+import json
 import shlex
 import sys
-from contextlib import suppress
 from pathlib import Path
 
-from gradscope.errors import ConfigError, GradscopeError, UsageError
+from gradscope.errors import ConfigError, GradscopeError
+from gradscope.render.files import write_whole
 
 INTERRUPTED = 130
 """Exit code after a Ctrl-C."""
@@ -40,24 +40,12 @@ def deliver(text: str, output: Path | None) -> None:
     if output is None:
         sys.stdout.write(text)
     else:
-        write_whole(output, text.encode())
+        write_whole(output, lambda draft: draft.write_text(text, "utf-8"))
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that nobody ever sees half of it. Raises ``UsageError`` where it cannot be written."""
-    target = path.resolve()
-    part = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
-        if target.exists() and not target.is_file():  # a pipe, /dev/stdout: written to, never replaced
-            target.write_bytes(content)
-            return
-        part.write_bytes(content)
-        part.replace(target)
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be written: {error.strerror or error}") from None
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
+def as_json(result: object) -> str:
+    """A result for machines. NaN and infinity cannot stand in it: they raise ``ValueError``."""
+    return json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False)
 
 
 def next_command(*words: str | Path) -> None:

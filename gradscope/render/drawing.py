@@ -6,8 +6,7 @@ import csv
 import io
 import os
 import warnings
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from gradscope.errors import UsageError, did_you_mean
 from gradscope.record.finding import Report
 from gradscope.record.run import Run
 from gradscope.render import FIGURES, theme
+from gradscope.render.files import write_whole
 from gradscope.render.rows import Row
 
 FORMATS: dict[str, dict[str, Any]] = {
@@ -70,8 +70,8 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
         raise UsageError(
             f"cannot draw into {target.name!r}: a figure's file ends in .png, .svg or .pdf{did_you_mean(ending, FORMATS)}"
         )
-
-    return _whole(target, lambda partial: _write(figure, partial, ending))
+    write_whole(target, lambda draft: _write(figure, draft, ending))
+    return target
 
 
 def _write(figure: Figure, into: Path | io.BytesIO, ending: str) -> None:
@@ -88,25 +88,11 @@ def write_data(runs: Run | Sequence[Run], figure: str, path: str | os.PathLike[s
     shown = [runs] if isinstance(runs, Run) else list(runs)
     rows = FIGURES.load(figure).data(shown)
 
-    def write(partial: Path) -> None:
-        with partial.open("w", newline="", encoding="utf-8") as file:
+    def write(draft: Path) -> None:
+        with draft.open("w", newline="", encoding="utf-8") as file:
             lines = csv.writer(file, lineterminator="\n")
             lines.writerow(Row._fields)
             lines.writerows(rows)
 
-    return _whole(Path(path), write)
-
-
-def _whole(target: Path, write: Callable[[Path], None]) -> Path:
-    """Write beside the target under another name, then rename."""
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write(partial)
-        partial.replace(target)
-    except OSError as error:
-        raise UsageError(f"cannot write {target}: {error.strerror or error}") from error
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
-    return target
+    write_whole(Path(path), write)
+    return Path(path)

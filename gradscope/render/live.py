@@ -13,7 +13,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TextIO
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -76,13 +76,7 @@ class LiveView:
 
     def __enter__(self) -> LiveView:
         if self._terminal.interactive:
-            console = Console(
-                file=self._stream,
-                width=self._terminal.width,
-                force_terminal=True,
-                no_color=not self._terminal.colour,
-                highlight=False,
-            )
+            console = self._terminal.console(self._stream)
             self._live = Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False)
             self._live.start()
         began = self._clock()

@@ -10,7 +10,7 @@ from io import StringIO
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, RenderableType
 
 SIGNS = {"✓": "+", "✗": "x", "→": "->", "…": "...", "⁻": "^-", "±": "+-"}
 """What is written where a terminal cannot show these."""
@@ -43,6 +43,12 @@ class Terminal:
             signs = False
         width = shutil.get_terminal_size().columns if shown else 80
         return cls(max(width, 40), colour, signs, shown and not dumb and not environment.get("CI"))
+
+    def console(self, stream: TextIO) -> Console:
+        """rich's, on the stream that this is of, for what is drawn over."""
+        from rich.console import Console
+
+        return Console(file=stream, width=self.width, force_terminal=True, no_color=not self.colour, highlight=False)
 
 
 PLAIN = Terminal()

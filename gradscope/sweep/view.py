@@ -11,7 +11,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self, TextIO
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -55,13 +55,7 @@ class SweepView:
 
     def __enter__(self) -> Self:
         if self._terminal.interactive:
-            console = Console(
-                file=self._stream,
-                width=self._terminal.width,
-                force_terminal=True,
-                no_color=not self._terminal.colour,
-                highlight=False,
-            )
+            console = self._terminal.console(self._stream)
             self._live = Live(console=console, get_renderable=self._picture, refresh_per_second=2, transient=True)
             self._live.start()
         return self

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gradscope.training.blocks import ACTIVATIONS, NORMS, dense
+from gradscope.training.blocks import ACTIVATIONS, dense, norm_of
 from gradscope.training.fixup import Shift, factor_of
 
 if TYPE_CHECKING:
@@ -49,11 +49,6 @@ def shift_of(options: Options) -> nn.Module:
     return Shift() if options.fixup else nn.Identity()
 
 
-def norm_of(options: Options) -> nn.Module:
-    """What stands in a norm's place: the norm of the options, Fixup's number, or what does nothing."""
-    return NORMS[options.norm](options.width) if options.norm != "none" else shift_of(options)
-
-
 class Branch(nn.Module, ABC):
     """``h + s * drop(branch(norm(h)))``, or with post-norm ``norm(h + s * drop(branch(h)))``, or either without ``h``.
 
@@ -63,7 +58,7 @@ class Branch(nn.Module, ABC):
 
     def __init__(self, options: Options) -> None:
         super().__init__()
-        self.norm = norm_of(options)
+        self.norm = norm_of(options, options.width) or nn.Identity()
         self.norm_first = options.norm_first or options.fixup
         self.dropout = nn.Dropout(options.dropout)
         scale = options.branch_scale
@@ -152,7 +147,8 @@ class Transformer(nn.Module):
                 for _ in range(options.layers)
             )
         )
-        self.norm = norm_of(options) if options.norm_first or options.fixup else nn.Identity()
+        last = norm_of(options, options.width) if options.norm_first or options.fixup else None
+        self.norm = last or nn.Identity()
         self.mean = options.pool == "mean" and answers == 1
         self.read = -1 if answers == 1 else slice(-answers, None)
         self.head = dense(options.width, outputs, bias=options.bias)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from itertools import pairwise, repeat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor, nn
 
@@ -42,6 +42,22 @@ ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {
 
 NORMS: Mapping[str, Callable[[int], nn.Module]] = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm, "rms": nn.RMSNorm}
 """Every norm of ``options.Norm`` but ``none``."""
+
+
+class Normed(Protocol):
+    """Options of a network that has norms, Fixup, or neither."""
+
+    @property
+    def norm(self) -> str: ...
+    @property
+    def fixup(self) -> bool: ...
+
+
+def norm_of(options: Normed, width: int, norms: Mapping[str, Callable[[int], nn.Module]] = NORMS) -> nn.Module | None:
+    """What stands in a norm's place: the norm of the options, Fixup's number, or nothing."""
+    if options.norm != "none":
+        return norms[options.norm](width)
+    return Shift() if options.fixup else None
 
 
 def dense(inputs: int, outputs: int, *, bias: bool) -> nn.Linear:
@@ -82,13 +98,6 @@ class PlainNetwork(nn.Module):
         return y
 
 
-def norm_of(options: Options) -> nn.Module | None:
-    """What stands in a norm's place: the norm of the options, Fixup's number, or nothing."""
-    if options.norm != "none":
-        return NORMS[options.norm](options.width)
-    return Shift() if options.fixup else None
-
-
 class ResidualBlock(nn.Module):
     """``h + scale * (W phi(norm(h)) + b)`` on a stream of ``width`` units; ``factor_of`` says what the scale is.
 
@@ -97,7 +106,7 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, options: Options, scale: float) -> None:
         super().__init__()
-        self.norm = norm_of(options)
+        self.norm = norm_of(options, options.width)
         self.activation = ACTIVATIONS[options.activation]()
         self.dropout = nn.Dropout(options.dropout) if options.dropout else None
         self.shift = Shift() if options.fixup else None
@@ -127,7 +136,7 @@ class ResidualNetwork(nn.Module):
         stem = [dense(inputs, options.width, bias=options.bias)] if options.depth > 1 else []
         blocks = [ResidualBlock(options, scale) for _ in range(options.depth - 2)]
         self.layers = nn.ModuleList([*stem, *blocks])
-        self.norm = norm_of(options) if stem else None
+        self.norm = norm_of(options, options.width) if stem else None
         self.head = dense(options.width if stem else inputs, outputs, bias=options.bias)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from gradscope.training.blocks import ACTIVATIONS, dense
+from gradscope.training.blocks import ACTIVATIONS, dense, norm_of
 from gradscope.training.fixup import Shift, factor_of
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class PlainLayer(nn.Module):
     def __init__(self, options: Options, inputs: int) -> None:
         super().__init__()
         self.conv = convolution(inputs, options.width, options.kernel_size, bias=options.bias)
-        self.norm = NORMS[options.norm](options.width) if options.norm != "none" else None
+        self.norm = norm_of(options, options.width, NORMS)
         self.activation = ACTIVATIONS[options.activation]()
         self.dropout = nn.Dropout(options.dropout) if options.dropout else None
 
@@ -42,13 +42,6 @@ class PlainLayer(nn.Module):
         return h if self.dropout is None else self.dropout(h)
 
 
-def norm_of(options: Options) -> nn.Module | None:
-    """What stands in a norm's place: the norm of the options, Fixup's number, or nothing."""
-    if options.norm != "none":
-        return NORMS[options.norm](options.width)
-    return Shift() if options.fixup else None
-
-
 class ResidualBlock(nn.Module):
     """``h + scale * (W * phi(norm(h)) + b)``; ``factor_of`` says what the scale is.
 
@@ -57,7 +50,7 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, options: Options, scale: float) -> None:
         super().__init__()
-        self.norm = norm_of(options)
+        self.norm = norm_of(options, options.width, NORMS)
         self.activation = ACTIVATIONS[options.activation]()
         self.dropout = nn.Dropout(options.dropout) if options.dropout else None
         self.shift = Shift() if options.fixup else None
@@ -95,7 +88,7 @@ class ConvolutionalNetwork(nn.Module):
         self.layers = nn.ModuleList(layers)
         self.pool = nn.MaxPool2d(2)
         self.pooled = [options.pools_after(i) for i in convolutions]
-        self.norm = norm_of(options) if scale is not None and layers else None
+        self.norm = norm_of(options, options.width, NORMS) if scale is not None and layers else None
         self.mean = options.head == "mean"
         halvings: int = 2**options.pools
         pixels = 1 if self.mean else (height // halvings) * (width // halvings)

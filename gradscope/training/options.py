@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import math
 import re
+from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
@@ -150,31 +151,6 @@ class Residual(Section):
             yield "branch_scale", f"Fixup learns the scale of a branch (got {self.branch_scale}; expected 1)"
 
 
-def fixup(residual: bool | Residual) -> bool:
-    """Whether the branches of a network start as Fixup's."""
-    return isinstance(residual, Residual) and residual.fixup
-
-
-def fixup_contradictions(residual: bool | Residual, norm: str, init: Init) -> Iterable[tuple[str, str]]:
-    """What Fixup does not go together with."""
-    if not fixup(residual):
-        return
-    if norm != "none":
-        yield "norm", f"Fixup is for networks without norms (got {norm!r}; expected 'none')"
-    if init.scheme == "lsuv":
-        yield "init.scheme", "lsuv and Fixup both scale the layers; leave one of them out"
-    if init.layers:
-        yield "init.layers", "Fixup says how each layer starts; leave one of them out"
-
-
-def branch_scale(residual: bool | Residual, depth: int) -> float | None:
-    """What the residual branches of a network of this depth are multiplied by; None in a plain network."""
-    if residual is False:
-        return None
-    scale = residual.branch_scale if isinstance(residual, Residual) else 1.0
-    return 1 / math.sqrt(depth) if isinstance(scale, str) else scale
-
-
 class ModelOptions(Section):
     """Base of every architecture's ``Options``, which adds ``kind: Literal[...]`` with the name of its file."""
 
@@ -187,6 +163,44 @@ class ModelOptions(Section):
     def misfits(self, shape: Shape) -> Iterable[tuple[str, str]]:
         """What these options contradict in rows of this shape, which has as many dimensions as ``reads`` allows."""
         return ()
+
+
+class BranchedOptions(ModelOptions):
+    """Base of the ``Options`` of architectures with residual branches, whose keys ``residual``, ``norm`` and ``init`` are."""
+
+    if TYPE_CHECKING:  # each has them among its own keys, in its own order
+        residual: bool | Residual
+        norm: str
+        init: Init
+
+    @property
+    @abstractmethod
+    def branch_depth(self) -> int:
+        """The depth that 1/sqrt(depth) means."""
+
+    @property
+    def branch_scale(self) -> float | None:
+        """What a branch is multiplied by; None without residual connections."""
+        if self.residual is False:
+            return None
+        scale = self.residual.branch_scale if isinstance(self.residual, Residual) else 1.0
+        return 1 / math.sqrt(self.branch_depth) if isinstance(scale, str) else scale
+
+    @property
+    def fixup(self) -> bool:
+        """Whether the branches start as Fixup's."""
+        return isinstance(self.residual, Residual) and self.residual.fixup
+
+    def contradictions(self) -> Iterable[tuple[str, str]]:
+        yield from super().contradictions()
+        if not self.fixup:
+            return
+        if self.norm != "none":
+            yield "norm", f"Fixup is for networks without norms (got {self.norm!r}; expected 'none')"
+        if self.init.scheme == "lsuv":
+            yield "init.scheme", "lsuv and Fixup both scale the layers; leave one of them out"
+        if self.init.layers:
+            yield "init.layers", "Fixup says how each layer starts; leave one of them out"
 
 
 class DataOptions(Section):

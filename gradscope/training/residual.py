@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gradscope.training import blocks
 from gradscope.training.blocks import ACTIVATIONS, dense
 from gradscope.training.convolutions import NORMS, convolution
 from gradscope.training.fixup import Shift, factor_of
@@ -22,8 +23,8 @@ def shift_of(options: Options) -> nn.Module:
 
 
 def norm_of(options: Options, channels: int) -> nn.Module:
-    """What stands in a norm's place: the norm of the options, Fixup's number, or what does nothing."""
-    return NORMS[options.norm](channels) if options.norm != "none" else shift_of(options)
+    """What stands in a norm's place, or what does nothing."""
+    return blocks.norm_of(options, channels, NORMS) or nn.Identity()
 
 
 class PaddedShortcut(nn.Module):

@@ -24,36 +24,6 @@ def test_a_long_message_is_not_broken(capsys: pytest.CaptureFixture[str]) -> Non
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    target = tmp_path / "verdict.txt"
-    terminal.write_whole(target, b"old")
-
-    def fails(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "replace", fails)
-    with pytest.raises(UsageError, match=r"verdict\.txt: cannot be written: No space left on device"):
-        terminal.write_whole(target, b"new")
-    assert target.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [target]
-
-
-def test_a_link_is_followed_and_a_device_written_to(tmp_path: Path) -> None:
-    (tmp_path / "real.txt").write_text("old")
-    (tmp_path / "link.txt").symlink_to("real.txt")
-    terminal.write_whole(tmp_path / "link.txt", b"new")
-    assert (tmp_path / "link.txt").is_symlink()
-    assert (tmp_path / "real.txt").read_text() == "new"
-    terminal.write_whole(Path(os.devnull), b"gone")
-    assert not Path(os.devnull).is_file()
-
-
-def test_a_written_file_has_the_rights_of_any_new_file(tmp_path: Path) -> None:
-    (tmp_path / "any.txt").touch()
-    terminal.write_whole(tmp_path / "ours.txt", b"")
-    assert (tmp_path / "ours.txt").stat().st_mode == (tmp_path / "any.txt").stat().st_mode
-
-
 def test_a_namesake_that_is_installed_is_told_about(tmp_path: Path) -> None:
     """Another distribution holds the name on the package index and installs a command of the same name."""
     namesake = tmp_path / "gradscope-9.9.dist-info"

@@ -50,10 +50,10 @@ def test_folders_on_the_way_are_made(tmp_path):
 
 def test_a_path_that_cannot_be_written_is_one_message(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(UsageError, match="cannot write"):
+    with pytest.raises(UsageError, match="cannot be written"):
         save(Figure(), tmp_path / "file" / "figure.png")
     (tmp_path / "figure.png").mkdir()
-    with pytest.raises(UsageError, match="cannot write"):
+    with pytest.raises(UsageError, match="cannot be written"):
         save(Figure(), tmp_path / "figure.png")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["figure.png", "file"]
 

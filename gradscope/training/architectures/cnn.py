@@ -8,22 +8,19 @@ from typing import TYPE_CHECKING, Literal
 
 from gradscope.training.options import (
     Activation,
+    BranchedOptions,
     Count,
     Init,
-    ModelOptions,
     Residual,
     Shape,
     Share,
-    branch_scale,
-    fixup,
-    fixup_contradictions,
 )
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-class Options(ModelOptions):
+class Options(BranchedOptions):
     """Convolutions of equal width that keep the size of the image, then a linear head on what is left of it. A plain layer is
     phi(norm(W * h + b)); a residual network is a stem W * h + b, then blocks h + s * (W * phi(norm(h)) + b), then a norm if
     there is one. Rows are images.
@@ -56,7 +53,6 @@ class Options(ModelOptions):
 
     def contradictions(self) -> Iterable[tuple[str, str]]:
         yield from super().contradictions()
-        yield from fixup_contradictions(self.residual, self.norm, self.init)
         if self.kernel_size % 2 == 0:
             yield "kernel_size", f"even (got {self.kernel_size}; expected an odd number, so that an image keeps its size)"
         if not self.bias and self.init.bias:
@@ -77,14 +73,8 @@ class Options(ModelOptions):
         return bool(self.pool_every) and (layer + 1) % (self.pool_every or 1) == 0 and layer < self.depth - 2
 
     @property
-    def branch_scale(self) -> float | None:
-        """What a residual branch is multiplied by; None in a plain network."""
-        return branch_scale(self.residual, self.depth)
-
-    @property
-    def fixup(self) -> bool:
-        """Whether the residual branches start as Fixup's."""
-        return fixup(self.residual)
+    def branch_depth(self) -> int:
+        return self.depth
 
 
 def build(options: Options, input_shape: Shape, outputs: int) -> nn.Module:

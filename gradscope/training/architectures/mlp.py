@@ -8,22 +8,19 @@ from typing import TYPE_CHECKING, Literal
 
 from gradscope.training.options import (
     Activation,
+    BranchedOptions,
     Count,
     Init,
-    ModelOptions,
     Norm,
     Residual,
     Share,
-    branch_scale,
-    fixup,
-    fixup_contradictions,
 )
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-class Options(ModelOptions):
+class Options(BranchedOptions):
     """A fully connected network. A plain layer is phi(norm(W h + b)); a residual network is a stem W h + b, then blocks
     h + s * (W phi(norm(h)) + b), then a norm if there is one, then the head.
     """
@@ -48,19 +45,12 @@ class Options(ModelOptions):
 
     def contradictions(self) -> Iterable[tuple[str, str]]:
         yield from super().contradictions()
-        yield from fixup_contradictions(self.residual, self.norm, self.init)
         if not self.bias and self.init.bias:
             yield "init.bias", f"there are no biases to start at {self.init.bias:g}: bias is false"
 
     @property
-    def branch_scale(self) -> float | None:
-        """What a residual branch is multiplied by; None in a plain network."""
-        return branch_scale(self.residual, self.depth)
-
-    @property
-    def fixup(self) -> bool:
-        """Whether the residual branches start as Fixup's."""
-        return fixup(self.residual)
+    def branch_depth(self) -> int:
+        return self.depth
 
 
 def build(options: Options, input_shape: tuple[int, ...], outputs: int) -> nn.Module:

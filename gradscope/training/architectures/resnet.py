@@ -9,21 +9,18 @@ from pydantic import Field
 
 from gradscope.training.options import (
     Activation,
+    BranchedOptions,
     Count,
     Init,
-    ModelOptions,
     Residual,
     Shape,
-    branch_scale,
-    fixup,
-    fixup_contradictions,
 )
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-class Options(ModelOptions):
+class Options(BranchedOptions):
     """The CIFAR form of the residual network (He et al. 2016, section 4.2): a convolution, three stages of n basic blocks with
     width, 2 width and 4 width channels, of which the second and third halve the image, the mean over the image, and a linear
     head. Rows are images.
@@ -52,7 +49,6 @@ class Options(ModelOptions):
 
     def contradictions(self) -> Iterable[tuple[str, str]]:
         yield from super().contradictions()
-        yield from fixup_contradictions(self.residual, self.norm, self.init)
         if (self.depth - 2) % 6:
             below = self.depth - (self.depth - 2) % 6
             yield "depth", f"not 6n + 2 (got {self.depth}; expected {below} or {below + 6})"
@@ -70,14 +66,8 @@ class Options(ModelOptions):
         return (self.depth - 2) // 6
 
     @property
-    def branch_scale(self) -> float | None:
-        """What a branch is multiplied by; None in the plain twin."""
-        return branch_scale(self.residual, 3 * self.blocks)
-
-    @property
-    def fixup(self) -> bool:
-        """Whether the residual branches start as Fixup's."""
-        return fixup(self.residual)
+    def branch_depth(self) -> int:
+        return 3 * self.blocks
 
     @property
     def convolution_bias(self) -> bool:

@@ -7,22 +7,19 @@ from typing import TYPE_CHECKING, Literal
 
 from gradscope.training.options import (
     Activation,
+    BranchedOptions,
     Count,
     Init,
-    ModelOptions,
     Residual,
     Shape,
     Share,
-    branch_scale,
-    fixup,
-    fixup_contradictions,
 )
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-class Options(ModelOptions):
+class Options(BranchedOptions):
     """Self-attention and a two-layer network in turn (Vaswani et al. 2017), each a branch: h + s * branch(norm(h)) with
     norm_first (Xiong et al. 2020), norm(h + s * branch(h)) without. Then a norm if norm_first, and a linear head. Rows are
     sequences.
@@ -62,7 +59,6 @@ class Options(ModelOptions):
 
     def contradictions(self) -> Iterable[tuple[str, str]]:
         yield from super().contradictions()
-        yield from fixup_contradictions(self.residual, self.norm, self.init)
         if self.width % self.heads:
             yield "heads", f"the width, {self.width}, cannot be shared out evenly (got {self.heads}; expected a divisor of it)"
         if self.positions == "sinusoidal" and self.width % 2:
@@ -71,14 +67,8 @@ class Options(ModelOptions):
             yield "init.bias", f"there are no biases to start at {self.init.bias:g}: bias is false"
 
     @property
-    def branch_scale(self) -> float | None:
-        """What a branch is multiplied by; None without residual connections."""
-        return branch_scale(self.residual, 2 * self.layers)
-
-    @property
-    def fixup(self) -> bool:
-        """Whether the branches start as Fixup's; of attention, it counts the layers of values and outputs."""
-        return fixup(self.residual)
+    def branch_depth(self) -> int:
+        return 2 * self.layers
 
 
 def build(options: Options, input_shape: Shape, outputs: int, answers: int = 1) -> nn.Module:
