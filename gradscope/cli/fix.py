@@ -108,7 +108,7 @@ class _Progress:
         from gradscope.render.live import LiveView
 
         self._close()
-        note(f"{what}: {candidate.name}" + (f": {candidate.assignments}" if candidate.changes else ""))
+        note(f"{what}: {candidate.name}: {candidate.assignments}" if candidate.changes else what)
         self._view = ExitStack()
         view = self._view.enter_context(LiveView(candidate.name, self._config.training.steps, sys.stderr))
         self._show = shown_in(view)
@@ -127,7 +127,7 @@ def _trained(config: Config, given: Candidate, folder: Path, lookers: Lookers) -
     from gradscope.remedy.trial import attempt
 
     if lookers.begin is not None:
-        lookers.begin("as given", given)
+        lookers.begin("training it as it is given", given)
     return attempt(config, folder / "given", on_setup=lookers.setup, progress=lookers.progress)
 
 

@@ -23,8 +23,8 @@ def write(fix: Fix, *, terminal: Terminal = PLAIN) -> str:
 
 def _page(fix: Fix, terminal: Terminal) -> RenderableType:
     if fix.healthy:
-        return Group(_training("", fix.sick), _lines(["nothing to cure"], terminal))
-    parts: list[RenderableType] = [_training("before  ", fix.sick), *_strips(fix.sick, terminal)]
+        return Group(_training("", fix.sick), _lines([learned(fix.sick), "nothing to cure"], terminal))
+    parts: list[RenderableType] = [_training("before  ", fix.sick), *_found(fix.sick, terminal), *_strips(fix.sick, terminal)]
     parts += ["", Text("tried, in the order in which theory expects a cure", style="dim")]
     parts += [_tried(number, tried, terminal) for number, tried in enumerate(fix.tried, 1)]
     if hopeless := [f"{c.name}: {c.hopeless}" for c in fix.left if c.hopeless]:
@@ -32,17 +32,20 @@ def _page(fix: Fix, terminal: Terminal) -> RenderableType:
     cure = fix.cure
     if cure is None or cure.trial is None:
         return Group(*parts, "", Text("nothing cures it; no file was written", style="bold red"))
-    parts += ["", _training("after   ", cure.trial), *_strips(cure.trial, terminal)]
-    parts.append(_lines([f"{cure.candidate.name}: {cure.candidate.assignments}", *_expected(fix.outlook, cure)], terminal))
-    if not cure.cures:
-        parts.append(_lines([f"the best that was found, though {cure.shortcoming}; more steps may help"], terminal))
-    return Group(*parts)
+    parts += ["", _training("after   ", cure.trial), _lines([learned(cure.trial)], terminal), *_strips(cure.trial, terminal)]
+    return Group(*parts, "", _lines(_made(fix.outlook, cure), terminal))
 
 
 def _training(word: str, trial: Trial) -> Text:
-    """One training in a line: its verdict, loss, accuracy and what chance would give."""
+    """The verdict on one training, and on what."""
     sign, style = VERDICT[trial.report.verdict.value]
-    return Text.assemble((word, "dim"), (f"{sign} {said(trial.report)}", style), (f"   {learned(trial)}", "bold"))
+    return Text.assemble((word, "dim"), (f"{sign} {said(trial.report)}", style))
+
+
+def _found(trial: Trial, terminal: Terminal) -> list[RenderableType]:
+    """What it learned, and what was found that no other finding explains, with its cause."""
+    found = [f"{f.code}: {f.message}" + (f" {f.cause[:1].upper()}{f.cause[1:]}." if f.cause else "") for f in trial.open]
+    return [_lines([learned(trial), *found], terminal)]
 
 
 def learned(trial: Trial) -> str:
@@ -78,16 +81,19 @@ def _tried(place: int, tried: Tried, terminal: Terminal) -> RenderableType:
     return Padding(table, (0, 0, 0, 2))
 
 
-def _expected(before: Outlook | None, cure: Tried) -> list[str]:
-    """The gradient's factor per layer, before and after, as the probe measured and as theory predicted it."""
+def _made(before: Outlook | None, cure: Tried) -> list[str]:
+    """What was changed, with what theory expects of it, and the gradient's factor per layer before and after."""
+    words = ["cured by" if cure.cures else "eased by"] + ["and by"] * (len(cure.candidate.applied) - 1)
+    told = [f"{w} {p.remedy}: {p.assignments} ({p.expects})" for w, p in zip(words, cure.candidate.applied, strict=True)]
     now = cure.outlook
-    if before is None or now is None or before == now or before.gain is None or now.gain is None:
-        return [p.expects for p in cure.candidate.applied]
-    theory = ""
-    if before.predicted is not None and now.predicted is not None:
-        theory = f" (theory: {number(now.predicted)}, {number(before.predicted)} before)"
-    change = f"a layer now passes back {number(now.gain)} of the gradient at the start, {number(before.gain)} before{theory}"
-    return [*(p.expects for p in cure.candidate.applied), change]
+    if not (before is None or now is None or before == now or before.gain is None or now.gain is None):
+        theory = ""
+        if before.predicted is not None and now.predicted is not None:
+            theory = f" (theory: {number(now.predicted)}, {number(before.predicted)} before)"
+        told.append(
+            f"at the start a layer passes back {number(now.gain)} of the gradient, {number(before.gain)} before{theory}"
+        )
+    return told if cure.cures else [*told, f"the best that was found, though {cure.shortcoming}; more steps may help"]
 
 
 def _lines(lines: list[str], terminal: Terminal) -> RenderableType:

@@ -13,13 +13,15 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
+
 from gradscope.detect.case import Case
 from gradscope.detect.remedy import Proposal, Value, activation_of, setting
 from gradscope.detect.rules.saturated_activations import SHARE
 from gradscope.errors import GradscopeError, UnsupportedError
-from gradscope.theory import critical_gain, critical_point
+from gradscope.theory import critical_gain, critical_point, flat_share
 from gradscope.theory.activations import find_activation
-from gradscope.theory.quadrature import gaussian_nodes
+from gradscope.theory.recurrent import steepest_slope
 
 ANSWERS = ("vanishing-gradients", "exploding-gradients", "saturated-activations", "dead-units", "stalled-layers", "non-finite")
 COST = 2
@@ -31,6 +33,8 @@ for m in model.modules():
 
 FLAT = 0.05
 """Share of the steepest slope below which the record counts an entry as saturated."""
+FAR = 1e4
+"""Where an activation that is flat at both ends has become so."""
 NEAR = 0.05
 """A gain this near to the critical one, relative, is not worth a change."""
 _AUTO = {"tanh": 5 / 3, "selu": 0.75, "sigmoid": 1.0, "identity": 1.0}
@@ -110,10 +114,6 @@ def saturated_at_critical(activation: str) -> float:
         point = critical_point(phi)
     except UnsupportedError:
         return 0.0
-    z, weight = gaussian_nodes(min(point.length, 1e12), phi.kinks)
-    far = gaussian_nodes(1e6)[0]
-    slope = abs(phi.slope(z))
-    steepest = max(float(slope.max()), float(abs(phi.slope(far)).max()))
-    ends = phi.slope(far[[0, -1]])
-    two_sided = bool((abs(ends) < FLAT * steepest).all())
-    return float((weight * (slope < FLAT * steepest)).sum()) if two_sided else 0.0
+    ends = abs(phi.slope(np.array([-FAR, FAR])))
+    two_sided = bool((ends < FLAT * steepest_slope(phi)).all())
+    return flat_share(phi, min(point.length, 1e12), FLAT) if two_sided else 0.0

@@ -38,8 +38,13 @@ def propose(case: Case) -> Iterator[Proposal]:
         return
     for target in TARGETS:
         if moved > LEAST * target:
-            told = f"the first step then moves the weights by {target:.1%} of themselves; now it is {moved:.2%}"
+            told = f"the first step then moves the weights by {percent(target)} of themselves, in place of {percent(moved)}"
             yield Proposal("learning-rate-down", {"optimizer.lr": rounded(rate * target / moved)}, told)
+
+
+def percent(share: float) -> str:
+    """0.00067%, 1.5%, 285%."""
+    return f"{100.0 * share:.2g}%" if share < 1.0 else f"{share:,.0%}"
 
 
 def first_move(case: Case) -> float | None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gradscope.detect.case import Case
-from gradscope.detect.remedies.learning_rate_down import LEAST, first_move
+from gradscope.detect.remedies.learning_rate_down import LEAST, first_move, percent
 from gradscope.detect.remedy import Proposal, rounded, setting
 
 ANSWERS = ("slow-learning",)
@@ -31,5 +31,5 @@ def propose(case: Case) -> Iterator[Proposal]:
         return
     for target in TARGETS:
         if moved * LEAST < target:
-            told = f"the first step then moves the weights by {target:.1%} of themselves; now it is {moved:.1e}"
+            told = f"the first step then moves the weights by {percent(target)} of themselves, in place of {percent(moved)}"
             yield Proposal("learning-rate-up", {"optimizer.lr": rounded(rate * target / moved)}, told)

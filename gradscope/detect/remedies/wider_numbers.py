@@ -26,4 +26,6 @@ scaler.update()
 
 def propose(case: Case) -> Iterator[Proposal]:
     if setting(case, "training.precision") == "float16":
-        yield Proposal("wider-numbers", {"training.precision": "bfloat16"}, "its smallest number is 1e-38 in place of 6e-8")
+        yield Proposal(
+            "wider-numbers", {"training.precision": "bfloat16"}, "the smallest number is then 1e-38 in place of 6e-8"
+        )
