@@ -9,7 +9,7 @@ from gradscope.detect.differences import differences, parameter_count
 from gradscope.record.comparison import Change, Comparison, Kind, Measured, Outcome
 from gradscope.record.finding import Finding, Report
 from gradscope.record.run import Run
-from gradscope.signals.events import series
+from gradscope.signals.events import at_end, series
 from gradscope.signals.ratios import backward_ratio, hidden_backward_ratio
 
 FURTHER = 10.0
@@ -39,7 +39,11 @@ def outcome(run: Run, report: Report, name: str) -> Outcome:
         parameter_count(run.catalogue),
         ratio,
         end_to_end,
-        *(_last(run, column) for column in ("loss", "validation_loss", "accuracy", "validation_accuracy", "wall_seconds")),
+        loss=_end(run, "loss"),
+        validation_loss=_last(run, "validation_loss"),
+        accuracy=_end(run, "accuracy"),
+        validation_accuracy=_last(run, "validation_accuracy"),
+        wall_seconds=_last(run, "wall_seconds"),
     )
 
 
@@ -105,6 +109,13 @@ def _end_to_end(run: Run) -> tuple[str, Measured | None]:
     row = shown.last_finite_row
     there = bool(shown.present[row, 0])
     return profile.signal, Measured(float(shown.values[row, 0]), int(shown.steps[row])) if there else None
+
+
+def _end(run: Run, column: str) -> Measured | None:
+    """What a number of single batches came to."""
+    found = series(run, column)
+    value = at_end(found)
+    return None if value is None else Measured(value, int(found.measured.steps[-1]))
 
 
 def _last(run: Run, column: str) -> Measured | None:

@@ -62,7 +62,8 @@ class Outcome:
     """What one run came to; what was not recorded is None.
 
     ``end_to_end`` is the gradient at the first layer against the last hidden one (``ratio`` names the signal) at the last
-    step at which every layer's is finite. The others are the last recorded values of the columns of the same names.
+    step at which every layer's is finite. ``loss`` and ``accuracy`` are those of the training batches: the median of the last
+    fifth of the steps, or the last value where it is not finite. The others are the last recorded values of their columns.
     """
 
     name: str

@@ -17,7 +17,7 @@ from gradscope.record.finding import Finding, Report, Verdict
 from gradscope.record.manifest import Status
 from gradscope.record.run import Run
 from gradscope.scope import Stop
-from gradscope.signals.events import series
+from gradscope.signals.events import at_end, series
 from gradscope.training.build import Setup, build
 from gradscope.training.config import Config
 from gradscope.training.device import own_random_state, resolve
@@ -95,9 +95,9 @@ class Trial:
 
     @property
     def loss(self) -> float:
-        """The training loss at the end: the median of the last fifth of the steps, NaN where it broke."""
-        values = series(self.run, "loss").measured.values
-        return float(np.median(values[-max(1, len(values) // 5) :])) if len(values) else math.nan
+        """The training loss that it came to; not finite where it broke."""
+        found = at_end(series(self.run, "loss"))
+        return math.nan if found is None else found
 
     @property
     def accuracy(self) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,14 @@ where names are long; for the step behind a strip.
 MOST = 24
 """Differences of one section that are shown; of more, the number is said."""
 CHANGE = {Kind.NEW: "bold red", Kind.WORSE: "red", Kind.SAME: "dim", Kind.BETTER: "green", Kind.GONE: "bold green"}
+CAME_TO = {
+    "loss": "training loss",
+    "validation_loss": "validation loss",
+    "accuracy": "training accuracy",
+    "validation_accuracy": "validation accuracy",
+}
+"""What the numbers of an outcome that tell of success are called."""
+HOW = "training: the median of the last fifth of the steps; validation: the last one"
 SECTIONS = {
     "config": "in the config",
     "network": "in the network",
@@ -54,6 +63,8 @@ def _page(comparison: Comparison, runs: Sequence[Run], terminal: Terminal) -> It
     groups = [at] if len(at) <= beside else [[0, *at[i : i + beside - 1]] for i in range(1, len(at), beside - 1)]
     for group in groups:
         yield _outcomes([comparison.outcomes[i] for i in group], width)
+        if any(outcome.loss for outcome in comparison.outcomes):
+            yield Text(HOW, style="dim")
         yield ""
     yield from _strips(comparison, runs, terminal)
     for outcome, run, changes in zip(comparison.outcomes[1:], runs[1:], comparison.changes, strict=True):
@@ -91,10 +102,8 @@ def _outcomes(outcomes: Sequence[Outcome], width: int) -> RenderableType:
     row("parameters", lambda o: f"{o.parameters:,}")
     row("steps", lambda o: f"{o.report.steps:,}, {o.status}")
     row("first to last hidden" if outcomes[0].ratio.startswith("hidden") else "first to last", lambda o: _said(o.end_to_end))
-    row("loss", lambda o: _said(o.loss))
-    row("validation loss", lambda o: _said(o.validation_loss))
-    row("accuracy", lambda o: _share(o.accuracy))
-    row("validation accuracy", lambda o: _share(o.validation_accuracy))
+    for key, name in CAME_TO.items():
+        row(name, partial(_came_to, key=key))
     row("time", lambda o: f"{number(o.wall_seconds.value)} s" if o.wall_seconds else "")
     return table
 
@@ -103,6 +112,10 @@ def _verdict(outcome: Outcome) -> Text:
     verdict = outcome.report.verdict.value
     sign, style = VERDICT[verdict]
     return Text(f"{sign} {verdict}", style)
+
+
+def _came_to(outcome: Outcome, key: str) -> str:
+    return (_share if key.endswith("accuracy") else _said)(getattr(outcome, key))
 
 
 def _said(measured: Measured | None) -> str:

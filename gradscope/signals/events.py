@@ -21,6 +21,8 @@ LEAST_SPREAD = 0.15
 """Spread of the logarithm below which a series counts as this noisy: a still series would else spike at every ripple."""
 SPIKE_SCORE = 6.0
 """Score from which a value is a spike (OLMo-core skips steps at the same six deviations)."""
+END = 5
+"""The last of so many equal parts of a series is its end."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +95,17 @@ def broke_at(run: Run) -> int | None:
     finite = np.flatnonzero(np.isfinite(loss.values))
     after = int(finite[-1]) + 1 if finite.size else 0
     return int(loss.steps[after]) if after < len(loss.steps) else None
+
+
+def at_end(of: Series) -> float | None:
+    """What a series came to: the median of the finite values in the last fifth, since that of a single batch is mostly noise;
+    the last value itself where it is not finite, None where there is no value.
+    """
+    values = of.measured.values
+    if not values.size or not np.isfinite(values[-1]):
+        return float(values[-1]) if values.size else None
+    end = values[-max(1, len(values) // END) :]
+    return float(np.median(end[np.isfinite(end)]))
 
 
 def spike_scores(of: Series) -> Floats:

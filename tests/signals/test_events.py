@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from gradscope.signals.events import Series, broke_at, events, series, spike_scores
+from gradscope.signals.events import Series, at_end, broke_at, events, series, spike_scores
 from gradscope.signals.states import State
 from tests import synthetic
 from tests.signals.makers import chain
@@ -112,3 +112,12 @@ def test_a_run_without_steps_has_empty_series_and_no_events():
     run = synthetic.empty()
     assert series(run, "loss").empty
     assert not any(getattr(events(run), kind).size for kind in ("skipped", "clipped", "spikes", "nonfinite"))
+
+
+def test_the_end_of_a_series_is_the_median_of_its_last_fifth_and_of_one_that_broke_its_last_value() -> None:
+    assert at_end(of([9.0] * 8 + [1.0, 3.0])) == 2.0
+    assert at_end(of([9.0] * 12 + [NAN, 1.0, 3.0])) == 2.0
+    assert at_end(of([5.0, 4.0])) == 4.0
+    assert at_end(of([1.0] * 9 + [INF])) == INF
+    assert np.isnan(at_end(of([1.0, NAN])))
+    assert at_end(of([])) is None

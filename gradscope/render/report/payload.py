@@ -15,7 +15,7 @@ from gradscope.record.comparison import MISSING, Comparison
 from gradscope.record.finding import Finding, Report
 from gradscope.record.manifest import flattened
 from gradscope.record.run import Run
-from gradscope.render.comparison import SECTIONS, evidence, value
+from gradscope.render.comparison import CAME_TO, HOW, SECTIONS, evidence, value
 from gradscope.render.places import positions
 from gradscope.render.report.attribution import attributed
 from gradscope.render.report.packing import logs, of_frames, of_series
@@ -180,10 +180,11 @@ def _comparison(comparison: Comparison, runs: Sequence[Run]) -> dict[str, Any]:
         ("parameters", [f"{o.parameters:,}" for o in outcomes]),
         ("gradient, first layer to last hidden", [number(o.end_to_end.value) if o.end_to_end else "" for o in outcomes]),
     ]
-    for column in ("loss", "validation_loss", "accuracy", "validation_accuracy"):
+    for column, name in CAME_TO.items():
         numbers = [getattr(o, column) for o in outcomes]
-        rows.append((SERIES[column], [number(m.value) if m else "" for m in numbers]))
+        rows.append((name, [number(m.value) if m else "" for m in numbers]))
     return {
+        "how": HOW,
         "outcomes": [[name, cells] for name, cells in rows if any(cells)],
         "changes": [
             [

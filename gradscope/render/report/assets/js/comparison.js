@@ -4,7 +4,8 @@ function showComparison(section, holder) {
   const found = report.comparison;
   section.hidden = !found;
   if (!found) return;
-  const names = runs.map((run) => plain(run.label, 40)), parts = [wide(table(["", ...names], found.outcomes.map(([name, cells]) => [name, ...cells])))];
+  const names = runs.map((run) => plain(run.label, 40)), parts = [wide(table(["", ...names], found.outcomes.map(([name, cells]) => [name, ...cells]))),
+    element("p", { class: "quiet small" }, found.how)];
   found.changes.forEach((changes, i) => {
     parts.push(element("h3", {}, `From ${names[0]} to ${names[i + 1]}`));
     parts.push(element("ul", { class: "changes" }, ...changes.map((change) => element("li", { class: change.kind },
