@@ -84,7 +84,7 @@ def sweep(
         table = _tabulated(plan, results, folder)
     if not interrupted:
         deliver(_written(table, brackets, find, until, format), None)
-    _ending(plan, results, sweep, folder, interrupted=interrupted, quiet=quiet)
+    _ending(plan, results, folder, interrupted=interrupted, quiet=quiet)
 
 
 def _carry_out(
@@ -128,7 +128,7 @@ def _written(table: Table, brackets: list[Bracket] | None, find: str | None, unt
     return text if brackets is None or find is None else f"{text}\n{write_brackets(find, until, brackets)}"
 
 
-def _ending(plan: Plan, results: list[Result], sweep: Path, folder: Path, *, interrupted: bool, quiet: bool) -> None:
+def _ending(plan: Plan, results: list[Result], folder: Path, *, interrupted: bool, quiet: bool) -> None:
     from gradscope.sweep.outcome import End
 
     if not quiet and results:

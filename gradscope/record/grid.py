@@ -96,12 +96,6 @@ class Grid:
         """The same grid with these rows alone."""
         return Grid(self.column, self.steps[rows], self.entities, self.values[rows], self.present[rows])
 
-    def dropna(self) -> Grid:
-        """The same grid without the steps and the entities at which nothing is present."""
-        rows, at = np.flatnonzero(self.present.any(axis=1)), np.flatnonzero(self.present.any(axis=0))
-        kept = tuple(self.entities[i] for i in at)
-        return Grid(self.column, self.steps[rows], kept, self.values[np.ix_(rows, at)], self.present[np.ix_(rows, at)])
-
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Grid):
             return NotImplemented

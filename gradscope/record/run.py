@@ -150,9 +150,3 @@ class _Rank:
 
     def __call__(self, entity: Entity) -> tuple[int, str, int]:
         return (self.order.get(entity[0], len(self.order)), entity[0], entity[1])
-
-
-def last_value(grid: Grid) -> float | None:
-    """The last present value of a grid of one entity, or None."""
-    values = grid.values[:, :1][grid.present[:, :1]]
-    return float(values[-1]) if values.size else None

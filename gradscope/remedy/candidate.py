@@ -14,9 +14,10 @@ from gradscope.detect.remedy import REMEDIES, Proposal, proposals, shown
 from gradscope.errors import ConfigError, GradscopeError
 from gradscope.probe import Probe, probe
 from gradscope.record.finding import Finding, Severity
+from gradscope.strict.document import Document
 from gradscope.strict.splicing import Edit, UnsplicableError, spliced
 from gradscope.strict.writing import dump
-from gradscope.strict.yaml12 import Document, parse
+from gradscope.strict.yaml12 import overridden, parse
 from gradscope.training.build import build
 from gradscope.training.config import Config, config_from
 from gradscope.training.device import failures_are_told, own_random_state, resolve
@@ -111,12 +112,12 @@ class Candidate:
 
     def _values(self) -> Any:
         overrides = [f"{'.'.join(map(str, e.where))}={shown(e.value)}" for e in self.edits]
-        return parse(self.given.text, self.given.file).overridden(overrides).data
+        return overridden(parse(self.given.text, self.given.file), overrides).data
 
 
 def given_as(document: Document, overrides: Sequence[str], target: Path) -> Candidate:
     """The config as it was given: a file and what the command line sets. Raises ``ConfigError`` with all its problems."""
-    full = document.overridden(overrides)
+    full = overridden(document, overrides)
     config_from(full)
     try:
         before: Any = config_from(document).model_dump(mode="json")

@@ -96,7 +96,7 @@ def fix(
     singles = ranked(candidates(given, sick.case, sick.open), outlook)
     search.through(c for c in singles if c[0].hopeless is None or everything)
     if search.goes_on:
-        search.through(_pairs(given, search.tried, sick, outlook))
+        search.through(_pairs(search.tried, sick))
     if search.goes_on:  # theory has been wrong before
         search.through(c for c in singles if c[0].hopeless is not None)
     done = {t.candidate.text for t in search.tried}
@@ -132,9 +132,7 @@ class _Search:
         return Tried(candidate, outlook, trial, trial.shortcoming(self.sick), trial.eases(self.sick))
 
 
-def _pairs(
-    given: Candidate, tried: list[Tried], sick: Trial, outlook: Outlook | None
-) -> Iterator[tuple[Candidate, Outlook | None]]:
+def _pairs(tried: list[Tried], sick: Trial) -> Iterator[tuple[Candidate, Outlook | None]]:
     """Two remedies: the second answers what the first one left, as its own run shows it."""
     ran = [t for t in tried if t.trial is not None and len(t.candidate.applied) == 1 and t.candidate.hopeless is None]
     best = sorted(ran, key=_promise)[:PARENTS]

@@ -11,8 +11,9 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from gradscope.errors import ConfigError, did_you_mean
+from gradscope.strict.document import Document, Problem, Where, shown
 from gradscope.strict.section import Choice, Section
-from gradscope.strict.yaml12 import Document, Problem, Where, scalar, shown
+from gradscope.strict.yaml12 import scalar
 
 S = TypeVar("S", bound=Section)
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from gradscope.errors import ConfigError
+from gradscope.strict.document import Document, Where, dotted
 from gradscope.strict.writing import flow
-from gradscope.strict.yaml12 import Document, Where, dotted, parse
+from gradscope.strict.yaml12 import parse
 
 WIDEST = 128
 """Columns up to which a mark stands behind what it marks; else it stands on a line of its own above."""

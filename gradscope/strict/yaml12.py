@@ -1,4 +1,4 @@
-"""YAML 1.2 with positions: a text becomes plain values, and every value remembers where it stood.
+"""YAML 1.2 with positions: a text becomes a ``Document``.
 
 PyYAML reads YAML 1.1, in which ``1e-3`` is a text and ``yes`` is true. Here its scanner and parser are used, and the
 scalars are read by the core schema of YAML 1.2, as editors do. Tags, merge keys and duplicate keys are refused.
@@ -9,17 +9,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from gradscope.errors import ConfigError
-
-Key = str | int
-Where = tuple[Key, ...]
-"""Where a value stands: ``("model", "depth")``; numbers count the members of a list."""
+from gradscope.strict.document import Document, Place, Problem, Spot, Where, short, shown
 
 SIZE_LIMIT = 256 * 1024
 """Bytes. A config has about a thousand; a file beyond this is something else, or hostile."""
@@ -33,107 +29,6 @@ BASED = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
 FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _INFINITE = re.compile(r"([-+]?)\.(inf|Inf|INF)")
 _NAN = {".nan", ".NaN", ".NAN"}
-
-
-@dataclass(frozen=True)
-class Spot:
-    """A stretch of a text: ``file:line:column`` (from 1) of its start, and its offsets in the text, to cut and paste."""
-
-    file: str
-    line: int
-    column: int
-    start: int = 0
-    end: int = 0
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}:{self.column}"
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a value stands and, in a mapping, its key."""
-
-    value: Spot
-    key: Spot | None = None
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Something wrong at a place; ``where`` is None for what concerns no value, such as bad syntax.
-
-    A ``contradiction`` is between values each of which is good.
-    """
-
-    spot: Spot
-    where: Where | None
-    what: str
-    contradiction: bool = False
-
-    def __str__(self) -> str:
-        return f"{self.spot}: {dotted(self.where)}: {self.what}" if self.where else f"{self.spot}: {self.what}"
-
-
-@dataclass(frozen=True)
-class Document:
-    """One text, read: its values, the place of each, and what was wrong with them so far."""
-
-    file: str
-    text: str
-    data: Any
-    places: dict[Where, Place] = field(repr=False)
-    problems: tuple[Problem, ...] = ()
-
-    def spot(self, where: Where, *, key: bool = False) -> Spot:
-        """Where a value (or its key) stands; for one that is not there, the nearest that holds it."""
-        if where in self.places:
-            place = self.places[where]
-            return place.key or place.value if key else place.value
-        return self.spot(where[:-1], key=True) if where else Spot(self.file, 1, 1)
-
-    def overridden(self, overrides: Sequence[str]) -> Document:
-        """The same with ``model.depth=50`` set, each value read as YAML and placed at ``--set:<its number>``."""
-        document = self
-        for number, override in enumerate(overrides, 1):
-            document = document._with(override, number)
-        return document
-
-    def _with(self, override: str, number: int) -> Document:
-        path, equals, value = override.partition("=")
-        where = tuple(path.strip().split("."))
-        here = Spot("--set", number, 1, 0, len(path))
-        if not equals or not all(where):
-            return self._wrong(Problem(here, None, f"not an override (got {override!r}; expected KEY=VALUE, model.depth=50)"))
-        # Blanks in the place of the key keep the columns of the value true.
-        read = parse(" " * (len(path) + 1) + value, "--set", first_line=number)
-        return self.grafted(where, read, here)
-
-    def at(self, where: Where) -> Document:
-        """What stands at a place, as a document of its own whose places are those in this text."""
-        data = self.data
-        for key in where:
-            data = data[key]
-        inside = {w[len(where) :]: p for w, p in self.places.items() if w[: len(where)] == where}
-        return replace(self, data=data, places=inside, problems=())
-
-    def grafted(self, where: Where, part: Document, key: Spot) -> Document:
-        """The same with ``part`` in the place of what stood at ``where``; ``key`` is where that was asked for."""
-        data, places = dict(self.data), dict(self.places)
-        section: Any = data
-        for depth, name in enumerate(where[:-1], 1):
-            if isinstance(section.get(name), list):
-                return self._wrong(Problem(key, where[:depth], "a list is set whole, as in betas=[0.9, 0.99]"))
-            if not isinstance(section.get(name), dict):
-                places[where[:depth]] = Place(key, key)
-            section[name] = section = dict(section[name]) if isinstance(section.get(name), dict) else {}
-        section[where[-1]] = part.data
-        places = {w: p for w, p in places.items() if w[: len(where)] != where}
-        places |= {where + w: replace(p, key=p.key if w else key) for w, p in part.places.items()}
-        moved = tuple(replace(p, where=where + p.where) if p.where is not None else p for p in part.problems)
-        kept = tuple(p for p in self.problems if p.where is None or p.where[: len(where)] != where)
-        return replace(self, data=data, places=places, problems=kept + moved)
-
-    def _wrong(self, problem: Problem) -> Document:
-        return replace(self, problems=(*self.problems, problem))
 
 
 def read(path: Path | str) -> Document:
@@ -180,6 +75,24 @@ def parse(text: str, file: str, *, first_line: int = 1) -> Document:
     return _Reader(file, first_line).document(text, node)
 
 
+def overridden(document: Document, overrides: Sequence[str]) -> Document:
+    """The same with ``model.depth=50`` set, each value read as YAML and placed at ``--set:<its number>``."""
+    for number, override in enumerate(overrides, 1):
+        document = _with(document, override, number)
+    return document
+
+
+def _with(document: Document, override: str, number: int) -> Document:
+    path, equals, value = override.partition("=")
+    where = tuple(path.strip().split("."))
+    here = Spot("--set", number, 1, 0, len(path))
+    if not equals or not all(where):
+        return document.wrong(Problem(here, None, f"not an override (got {override!r}; expected KEY=VALUE, model.depth=50)"))
+    # Blanks in the place of the key keep the columns of the value true.
+    read = parse(" " * (len(path) + 1) + value, "--set", first_line=number)
+    return document.grafted(where, read, here)
+
+
 class _Loader(yaml.SafeLoader):
     """Tells plain scalars from quoted ones and leaves their reading to ``_Reader``."""
 
@@ -209,7 +122,7 @@ class _Reader:
         self.places[where] = Place(spot, key)
         if node.tag not in ("plain", "untagged"):
             tag = node.tag.replace("tag:yaml.org,2002:", "!!")
-            self.wrong(spot, where, f"tags are not allowed (got {_short(tag)}; expected the plain value)")
+            self.wrong(spot, where, f"tags are not allowed (got {short(tag)}; expected the plain value)")
             return None
         if isinstance(node, yaml.MappingNode):
             return dict(self.items(node, where, (*above, node)))
@@ -262,34 +175,6 @@ def scalar(text: str) -> Any:
     if infinite := _INFINITE.fullmatch(text):
         return -math.inf if infinite[1] == "-" else math.inf
     return math.nan if text in _NAN else text
-
-
-def dotted(where: Where) -> str:
-    """``model.depth``, ``optimizer.betas[1]``."""
-    return "".join(f"[{k}]" if isinstance(k, int) else f".{_short(k)}" for k in where).removeprefix(".")
-
-
-def shown(value: Any) -> str:
-    """A value as a person would name it in a message, short."""
-    if isinstance(value, dict):
-        return "a section"
-    if isinstance(value, list | tuple):
-        return "a list"
-    if isinstance(value, str):
-        return f"'{_short(value)}'"
-    if value is None or isinstance(value, bool):
-        return {None: "nothing", True: "true", False: "false"}[value]
-    return f".{value}".replace(".-", "-.") if isinstance(value, float) and not math.isfinite(value) else _number(str(value))
-
-
-def _number(digits: str) -> str:
-    return digits if len(digits) <= 40 else f"a number of {len(digits)} digits"
-
-
-def _short(text: str) -> str:
-    """A text of a stranger for a message: on one line, and cut."""
-    visible = text if text.isprintable() else repr(text)[1:-1]
-    return visible if len(visible) <= 60 else visible[:57] + "..."
 
 
 def _syntax(error: yaml.MarkedYAMLError, text: str, mark: yaml.Mark | None) -> str:

@@ -9,10 +9,10 @@ from decimal import Decimal
 from typing import Any, get_args
 
 from gradscope.errors import did_you_mean
+from gradscope.strict.document import Document, Place, Problem, Spot, Where, shown
 from gradscope.strict.problems import checked
 from gradscope.strict.section import Section
 from gradscope.strict.writing import dump
-from gradscope.strict.yaml12 import Document, Place, Problem, Spot, Where, shown
 from gradscope.sweep.spec import FORMS, MOST_VALUES, Cases, Log, Range
 from gradscope.training.config import Config
 

@@ -98,7 +98,7 @@ def find(
     searches = {at: _Search(rest, axis, whole, tolerance) for at, rest in places.items()}
     open_ = 0
     for search in searches.values():
-        open_ += _submit(search, key, plan, runs)
+        open_ += _submit(search, plan, runs)
     while open_:
         for result in runs.results():
             open_ -= 1
@@ -108,7 +108,7 @@ def find(
             else:
                 search.turned[float(result.point.at[key])] = turned(result.outcome)  # type: ignore[arg-type]
             if len(search.turned) > 1 or search.trouble:
-                open_ += _submit(search, key, plan, runs)
+                open_ += _submit(search, plan, runs)
             told(result, open_)
     return [search.bracket(until) for search in searches.values()]
 
@@ -141,7 +141,7 @@ def _place(at: Mapping[str, Cell], key: str) -> tuple[Cell, ...]:
     return tuple(cell for name, cell in at.items() if name != key)
 
 
-def _submit(search: _Search, key: str, plan: Plan, runs: Runs) -> int:
+def _submit(search: _Search, plan: Plan, runs: Runs) -> int:
     values = search.next()
     for value in values:
         runs.submit(plan.point({k: search.at.get(k, search._cell(value)) for k in (axis.key for axis in plan.axes)}))

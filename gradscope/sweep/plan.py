@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from gradscope.errors import ConfigError, UsageError, did_you_mean
+from gradscope.strict.document import Document, Problem, shown
 from gradscope.strict.problems import checked, in_order
-from gradscope.strict.yaml12 import Document, Problem, read, shown
+from gradscope.strict.yaml12 import read
 from gradscope.sweep.axes import (
     SEED,
     Axis,

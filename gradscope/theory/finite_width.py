@@ -12,7 +12,6 @@ ReLU stack are a third larger), and where an unstable fixed point blows length n
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -88,47 +87,3 @@ def activation_response(moments: Moments, width: int, length_noise: float = 2.0)
     gain_variance = (3.0 * float(np.mean(moments.slope_variance)) - missing * tilt**2) / width
     covariance = (float(np.mean(moments.covariance)) - missing * carry * tilt) / width
     return Response(carry, tilt, length_variance, gain_variance, covariance, -0.5 * length_variance, -0.5 * gain_variance)
-
-
-def log_norm_moments(width: int, *, rectified: bool) -> tuple[float, float]:
-    """Mean and variance of ln(|W' D' u|^2 / |u|^2) for one layer of ``width``, exact (Hanin and Nica 2020).
-
-    The ratio is 2 chi^2_K / n with K ~ Binomial(n, 1/2) active units for a critical ReLU (``rectified``; given that not all
-    units are off), and chi^2_n / n for a linear layer. Leading order: mean -5/(2n) and variance 5/n, or -1/n and 2/n.
-    """
-    if not rectified:
-        return _digamma(width / 2) + math.log(2.0 / width), _trigamma(width / 2)
-    active = np.arange(1, width + 1)
-    log_count = [math.lgamma(width + 1) - math.lgamma(k + 1) - math.lgamma(width - k + 1) for k in active]
-    weight = np.exp(np.array(log_count) - width * math.log(2.0))
-    weight /= weight.sum()
-    means = np.array([_digamma(k / 2) + math.log(4.0 / width) for k in active])
-    mean = float(weight @ means)
-    return mean, float(weight @ (np.array([_trigamma(k / 2) for k in active]) + (means - mean) ** 2))
-
-
-def largest_gaussian_singular_value(depth: int) -> float:
-    """The squared largest singular value of a product of ``depth`` wide Gaussian matrices with sigma_w = 1.
-
-    (depth + 1)^(depth + 1) / depth^depth, the edge of the Fuss-Catalan law (Penson and Zyczkowski 2011); a product of
-    orthogonal matrices has 1 (Saxe 2013). At finite width the product's own norm fluctuates by 2 depth / width.
-    """
-    return float((depth + 1.0) * ((depth + 1.0) / depth) ** depth)
-
-
-def _digamma(x: float) -> float:
-    shift = 0.0
-    while x < 10.0:
-        shift -= 1.0 / x
-        x += 1.0
-    y = 1.0 / (x * x)
-    return shift + math.log(x) - 0.5 / x - y * (1 / 12 - y * (1 / 120 - y * (1 / 252 - y * (1 / 240 - y / 132))))
-
-
-def _trigamma(x: float) -> float:
-    shift = 0.0
-    while x < 10.0:
-        shift += 1.0 / (x * x)
-        x += 1.0
-    y = 1.0 / (x * x)
-    return shift + 1.0 / x + 0.5 * y + y / x * (1 / 6 - y * (1 / 30 - y * (1 / 42 - y * (1 / 30 - y * 5 / 66))))

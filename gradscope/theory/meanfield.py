@@ -255,15 +255,6 @@ def correlation_limit(activation: Nonlinearity, length: float, sigma_w: float, s
     return root(growth, 0.0, 1.0 - 1e-9) if growth(1.0 - 1e-9) < 0 else 1.0
 
 
-def gradient_correlation(activation: Nonlinearity, length: float, correlation: float) -> float:
-    """How alike the gradients of two inputs stay through one layer where the inputs have this correlation (Balduzzi 2017).
-
-    E[phi'(z1) phi'(z2)] / E[phi'^2]: 1/2 per ReLU layer for unrelated inputs.
-    """
-    pair = pair_moment(activation, length, correlation, slope=True)
-    return pair / float(mean_square_slope(activation, length))
-
-
 @cache
 def _mean_squares(activation: Nonlinearity) -> Floats:
     return mean_square(activation, LENGTHS)

@@ -12,10 +12,11 @@ from pydantic import Field, PrivateAttr
 
 from gradscope.errors import ConfigError, PluginError, did_you_mean
 from gradscope.plugins import Registry
+from gradscope.strict.document import Document, Problem
 from gradscope.strict.problems import validated
 from gradscope.strict.section import Choice, Section
 from gradscope.strict.writing import dump
-from gradscope.strict.yaml12 import Document, Problem, read
+from gradscope.strict.yaml12 import overridden, read
 from gradscope.training.optimizers import OPTIMIZERS, Optimizer, Sgd
 from gradscope.training.options import LAYOUTS, Count, DataOptions, ImportPath, ModelOptions, Positive, Shape
 from gradscope.training.schedule import SCHEDULES, Constant, Schedule
@@ -200,7 +201,7 @@ class Config(Section):
 
 def load_config(path: Path | str, overrides: Sequence[str] = ()) -> Config:
     """The config of a file, with overrides as ``model.depth=50`` set. Raises ``ConfigError`` with all its problems."""
-    return config_from(read(path).overridden(overrides))
+    return config_from(overridden(read(path), overrides))
 
 
 def config_from(document: Document) -> Config:

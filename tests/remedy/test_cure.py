@@ -15,7 +15,8 @@ from gradscope.record.finding import Finding, Severity, Verdict
 from gradscope.remedy.candidate import Outlook, candidates, given_as, ranked
 from gradscope.remedy.cure import Fix, fix
 from gradscope.remedy.trial import Trial, attempt
-from gradscope.strict.yaml12 import Document, parse, read
+from gradscope.strict.document import Document
+from gradscope.strict.yaml12 import overridden, parse, read
 from gradscope.training.config import config_from, load_config
 from tests.remedy.sick import MODELS, text
 from tests.test_configs import FILES, promise
@@ -39,7 +40,7 @@ def document(source: str) -> Document:
 
 def cured(found: Document, target: Path, overrides: tuple[str, ...] = (), **more: Any) -> Fix:
     given = given_as(found, overrides, target)
-    return fix(given, attempt(config_from(found.overridden(overrides))), **more)
+    return fix(given, attempt(config_from(overridden(found, overrides))), **more)
 
 
 @pytest.mark.parametrize("name", CASES)

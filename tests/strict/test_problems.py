@@ -10,7 +10,7 @@ from pydantic import Field
 from gradscope.errors import ConfigError
 from gradscope.strict.problems import validated
 from gradscope.strict.section import Choice, Section
-from gradscope.strict.yaml12 import parse
+from gradscope.strict.yaml12 import overridden, parse
 
 
 class Round(Section):
@@ -59,7 +59,7 @@ class Drawing(Section):
 
 
 def draw(text: str, *overrides: str) -> Drawing:
-    return validated(Drawing, parse(text, "d.yaml").overridden(overrides))
+    return validated(Drawing, overridden(parse(text, "d.yaml"), overrides))
 
 
 def problems(text: str, *overrides: str) -> list[str]:

@@ -62,7 +62,7 @@ def draw(figure: theme.Page, view: View) -> None:
     top = theme.head(figure, f"{plain(view.table.name, 40)}: {view.signal} over {keys}", reading, legend)
     (axes,) = theme.stack(figure, [1.0], top=top, right=0.95)
     colours = Normalize(*_limits(heights[size_like], log=view.log))
-    _cells(axes, heights, found, size_like, colours, log=view.log)
+    _cells(axes, heights, found, size_like, colours)
     _words(axes, values, there, signs, heights, colours)
     if edge is not None:
         outline = [withStroke(linewidth=3.6, foreground="white")]
@@ -74,7 +74,7 @@ def draw(figure: theme.Page, view: View) -> None:
     _bar(figure, axes, colours, view)
 
 
-def _cells(axes: Axes, heights: Floats, found: Any, size_like: Any, colours: Normalize, *, log: bool) -> None:
+def _cells(axes: Axes, heights: Floats, found: Any, size_like: Any, colours: Normalize) -> None:
     axes.imshow(np.ma.masked_where(~size_like, heights), cmap=theme.MAGNITUDE, norm=colours, origin="lower", aspect="auto")
     axes.spines[:].set_visible(False)
     for row, column in zip(*np.nonzero(~size_like), strict=True):
