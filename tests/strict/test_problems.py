@@ -162,33 +162,3 @@ def test_the_schema_lets_only_the_default_leave_its_name_out() -> None:
     assert "required" not in default
     assert other["required"] == ["name"]
     assert other["allOf"][0]["properties"]["name"]["const"] == "square"
-
-
-def test_the_docstrings_of_fields_are_those_that_a_parser_finds() -> None:
-    """They are read from the text, since parsing takes long; here every option of the program is parsed."""
-    import ast
-    import inspect
-    import sys
-    from itertools import pairwise
-
-    from gradscope.strict.section import descriptions
-    from gradscope.sweep.spec import FORMS, Sweep
-    from gradscope.training.config import ARCHITECTURES, DATASETS, Config
-
-    waiting: list[type[Section]] = [Config, Sweep, *FORMS.values()]
-    waiting += [registry[name].Options for registry in (ARCHITECTURES, DATASETS) for name in registry]
-    sections = {kind for section in waiting for kind in section.__mro__ if issubclass(kind, Section)}
-    modules = {kind.__module__ for kind in sections}
-    sections |= {v for m in modules for v in vars(sys.modules[m]).values() if isinstance(v, type) and issubclass(v, Section)}
-    assert len(sections) > 30
-    for section in sections:
-        parsed: dict[str, str] = {}
-        for kind in reversed(section.__mro__):
-            if not issubclass(kind, Section):
-                continue
-            tree = ast.parse(inspect.getsource(sys.modules[kind.__module__]))
-            (node,) = (c for c in tree.body if isinstance(c, ast.ClassDef) and c.name == kind.__name__)
-            for field, below in pairwise(node.body):
-                if isinstance(field, ast.AnnAssign) and isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
-                    parsed[ast.unparse(field.target)] = " ".join(str(below.value.value).split())
-        assert descriptions(section) == {name: parsed[name] for name in section.model_fields if name in parsed}, section
