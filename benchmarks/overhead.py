@@ -13,13 +13,16 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import itertools
 import json
 import os
 import statistics
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -64,65 +67,97 @@ WORKLOADS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], float, int,
     "W5": (lambda: mlp(1000, 32), (128, 32), 1e-5, 2, 60, 160, "MLP 1,000 x 32, batch 128"),
 }
 
-Step = Callable[[nn.Module, Tensor], None]
+
+@dataclass(frozen=True)
+class Loop:
+    """What a variant does at the moments of a training step."""
+
+    loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy
+    backward: Callable[[Tensor], None] = Tensor.backward
+    before: Callable[[nn.Module], None] = lambda model: None  # the optimizer's step
+    after: Callable[[Tensor], None] = lambda loss: None
+
+
 Variant = Callable[[nn.Module, torch.optim.Optimizer], Any]
-"""A context manager that gives what to call before the optimizer's step and after it."""
-
-
-def nothing(model: nn.Module, loss: Tensor) -> None:
-    pass
+"""A context manager that gives the ``Loop`` of a model and its optimizer."""
 
 
 @contextmanager
-def bare(model: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[tuple[Step, Step]]:
-    yield nothing, nothing
+def bare(model: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[Loop]:
+    yield Loop()
 
 
 def watching(**options: Any) -> Variant:
     @contextmanager
-    def variant(model: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[tuple[Step, Step]]:
+    def variant(model: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[Loop]:
         with gradscope.watch(model, optimizer, **options) as scope:
-            yield nothing, lambda _, loss: scope.step(loss)
+            yield Loop(after=scope.step)
 
     return variant
 
 
 @contextmanager
-def item_loop(model: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[tuple[Step, Step]]:
+def item_loop(model: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[Loop]:
     """The usual loop: one norm and one wait for the device a parameter."""
     seen: list[float] = []
 
-    def read(model: nn.Module, loss: Tensor) -> None:
+    def read(model: nn.Module) -> None:
         seen[:] = [p.grad.norm().item() for p in model.parameters() if p.grad is not None]
 
-    yield read, nothing
+    yield Loop(before=read)
 
 
 @contextmanager
-def wandb_watch(model: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[tuple[Step, Step]]:
+def wandb_watch(model: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[Loop]:
     import wandb
 
     with tempfile.TemporaryDirectory() as folder:
         run = wandb.init(mode="offline", dir=folder, settings=wandb.Settings(silent=True))
         run.watch(model, log="gradients", log_freq=1)
-        yield nothing, lambda _, loss: run.log({"loss": loss.item()})
+        yield Loop(after=lambda loss: run.log({"loss": loss.item()}))
         run.finish()
 
 
 @contextmanager
-def tensorboard_histograms(model: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[tuple[Step, Step]]:
+def tensorboard_histograms(model: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[Loop]:
     from torch.utils.tensorboard import SummaryWriter
 
     with tempfile.TemporaryDirectory() as folder, SummaryWriter(folder) as writer:
         step = iter(range(10**9))
 
-        def read(model: nn.Module, loss: Tensor) -> None:
+        def read(model: nn.Module) -> None:
             at = next(step)
             for name, p in model.named_parameters():
                 if p.grad is not None:
                     writer.add_histogram(name, p.grad, at)
 
-        yield read, nothing
+        yield Loop(before=read)
+
+
+@contextmanager
+def cockpit_economy(model: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[Loop]:
+    """Its cheapest configuration, every step."""
+    from backpack import extend
+    from cockpit import Cockpit
+    from cockpit.utils.configuration import configuration
+
+    warnings.filterwarnings("ignore", message="Full backward hook is firing")
+    extend(model)
+    mean, each = extend(nn.CrossEntropyLoss()), nn.CrossEntropyLoss(reduction="none")
+    cockpit = Cockpit(model.parameters(), quantities=configuration("economy"))
+    step, rows = itertools.count(), torch.empty(0)
+
+    def loss(outputs: Tensor, labels: Tensor) -> Tensor:
+        nonlocal rows
+        rows = each(outputs, labels)
+        return mean(outputs, labels)
+
+    def backward(loss: Tensor) -> None:
+        at, batch = next(step), {"batch_size": len(rows), "individual_losses": rows, "loss": loss, "optimizer": optimizer}
+        with cockpit(at, info=batch):
+            loss.backward(create_graph=cockpit.create_graph(at))
+
+    yield Loop(loss=loss, backward=backward)
 
 
 VARIANTS: dict[str, tuple[Variant, str | None]] = {
@@ -132,13 +167,14 @@ VARIANTS: dict[str, tuple[Variant, str | None]] = {
     "item-loop": (item_loop, None),
     "wandb": (wandb_watch, "wandb"),
     "tensorboard": (tensorboard_histograms, "tensorboard"),
+    "cockpit": (cockpit_economy, "cockpit"),
 }
 """Name -> what it does, and the package that it needs."""
 
 
-def measure(name: str, variants: list[str], counted: int | None) -> dict[str, dict[str, Any]]:
-    build, shape, lr, block, warm_up, usual, _ = WORKLOADS[name]
-    counted = counted or usual
+def measure(name: str, variants: list[str], counted: int | None, warm_up: int | None) -> dict[str, dict[str, Any]]:
+    build, shape, lr, block, usual_warm_up, usual, _ = WORKLOADS[name]
+    counted, warm_up = counted or usual, usual_warm_up if warm_up is None else warm_up
     torch.manual_seed(0)
     x, y = torch.randn(shape), torch.randint(0, 10, (shape[0],))
     contexts, runners = [], {}
@@ -148,17 +184,17 @@ def measure(name: str, variants: list[str], counted: int | None) -> dict[str, di
         optimizer = torch.optim.SGD(model.parameters(), lr=lr)
         context = (bare if variant == "bare" else VARIANTS[variant][0])(model, optimizer)
         contexts.append(context)
-        before, after = context.__enter__()
+        loop = context.__enter__()
 
-        def run(model=model, optimizer=optimizer, before=before, after=after) -> tuple[float, float]:
+        def run(model=model, optimizer=optimizer, loop=loop) -> tuple[float, float]:
             began = time.process_time()
             for _ in range(block):
                 optimizer.zero_grad()
-                loss = F.cross_entropy(model(x), y)
-                loss.backward()
-                before(model, loss)
+                loss = loop.loss(model(x), y)
+                loop.backward(loss)
+                loop.before(model)
                 optimizer.step()
-                after(model, loss)
+                loop.after(loss)
             return time.process_time() - began, loss.item()
 
         runners[variant] = run
@@ -194,13 +230,14 @@ def main() -> None:
     parser.add_argument("workloads", nargs="*", choices=[*WORKLOADS, []], help="W1 to W5; all of them when left out")
     parser.add_argument("--variants", default=",".join(VARIANTS), help="comma-separated; those not installed are left out")
     parser.add_argument("--counted", type=int, help="steps that count, in place of the workload's own number")
+    parser.add_argument("--warm-up", type=int, help="steps before them, in place of the workload's own number")
     options = parser.parse_args()
     torch.set_num_threads(1)
     os.environ.setdefault("WANDB_SILENT", "true")
     wanted = [v for v in options.variants.split(",") if not (need := VARIANTS[v][1]) or importlib.util.find_spec(need)]
     results = {}
     for name in options.workloads or WORKLOADS:
-        results[name] = measure(name, wanted, options.counted)
+        results[name] = measure(name, wanted, options.counted, options.warm_up)
         print(f"{name}: {WORKLOADS[name][-1]}, bare {results[name][wanted[0]]['bare_ms']} ms a step")
         for variant, r in results[name].items():
             same = "" if r["bit_identical"] else "  LOSSES DIFFER"
