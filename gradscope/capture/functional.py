@@ -29,8 +29,8 @@ class Functional:
             module = FUNCTIONAL.get(type(node).__name__)
             if module is None or node in nodes:
                 continue
-            if any("Mul" in type(c).__name__ for c in graph.consumers[node]):
-                continue  # a gate: closed is not dead
+            if any("Mul" in type(c).__name__ and all(p for p, _ in c.next_functions) for c in graph.consumers[node]):
+                continue  # a gate: closed is not dead; a dropout's mask is a constant
             key = _fed_by(node, nodes)
             if key is None:
                 continue

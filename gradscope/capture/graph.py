@@ -9,16 +9,33 @@ falling sequence number, in which every consumer comes before its producers, so 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from gradscope.capture.activations import as_module
+
 RECURRENT = 4
 """Uses of one matrix in one forward pass that make a time series."""
 SMALL = 16
 """Nodes of one module among which the ways to its input are looked for."""
+PASSED = {
+    **dict.fromkeys(
+        ("View", "UnsafeView", "Reshape", "Alias", "Squeeze", "Unsqueeze", "Clone", "T", "Transpose", "Permute"), ""
+    ),
+    **dict.fromkeys(("ToCopy", "Contiguous", "ReshapeAlias", "Neg", "Add", "Sub"), ""),
+    **dict.fromkeys(("Mean", "AdaptiveAvgPool2D", "AdaptiveAvgPool3D", "AdaptiveAvgPool1D"), "mean"),
+    **dict.fromkeys(("AvgPool2D", "AvgPool3D", "MaxPool2DWithIndices", "MaxPool3DWithIndices"), "pooling"),
+    **dict.fromkeys(("Select", "Slice", "Index", "IndexSelect", "Narrow"), "selection"),
+    **dict.fromkeys(("Mul", "Div"), "product"),
+    "NativeDropout": "dropout",
+    "Sum": "sum",
+    "ConstantPadNd": "padding",
+}
+"""Operations without parameters, by their autograd node, and what each is called; shapes alone have no name."""
 Node = Any
 """A ``torch.autograd.graph.Node``; its Python object is the same for as long as something holds it."""
 
@@ -204,6 +221,31 @@ def behind(node: Node, path: Sequence[int]) -> Node:
     for place in path:
         node = node.next_functions[place][0]
     return node
+
+
+def way_back(edge: tuple[Node | None, int], ends: Container[Node], graph: Graph) -> tuple[Node, int, tuple[str, ...]] | None:
+    """The nearest of ``ends`` behind an edge, which of its outputs that is, and what is passed on the way, in forward order.
+
+    Each operation on the way takes one tensor that requires a gradient, and no parameter, and is read by the next alone: so
+    the gradient's norm changes by their gain, and by nothing else. None where there is no such way.
+    """
+    passed: list[str] = []
+    for _ in range(SMALL):
+        node, number = edge
+        if node is None or hasattr(node, "variable"):
+            return None
+        if node in ends:
+            return node, number, tuple(reversed(passed))
+        name = re.sub(r"Backward\d+$", "", type(node).__name__)
+        word = "activation" if as_module(node) is not None else PASSED.get(name)
+        taken = [e for e in node.next_functions if e[0] is not None]
+        if word is None or len(taken) != 1 or len(graph.consumers.get(node, ())) != 1:
+            return None
+        if name == "Div" and node.next_functions[0][0] is None:  # a constant over the tensor
+            return None
+        passed += [word] if word else []
+        edge = taken[0]
+    return None
 
 
 def _of_leaves(node: Node) -> bool:

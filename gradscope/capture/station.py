@@ -61,9 +61,13 @@ class Station:
         rest = ("input", "hx")[len(args) :]
         self._after(module, (*args, *(named.get(name) for name in rest)), output)
 
+    def paths(self, number: int) -> tuple[tuple[int, ...], ...]:
+        """The ways from a call's output node to its input, as places among producers; none where that is not known."""
+        return self._calls[number].paths
+
     def path(self, number: int) -> tuple[int, ...] | None:
-        """The way from a call's output node to its input, as places among producers; None where there are several or none."""
-        paths = self._calls[number].paths
+        """The only one; None where there are several or none."""
+        paths = self.paths(number)
         return paths[0] if len(paths) == 1 else None
 
     def number(self, number: int) -> int:

@@ -5,8 +5,9 @@ The first samples watch every module; from then on only the stations are hooked,
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -14,7 +15,7 @@ from torch import nn
 from gradscope.capture.activations import Activation, examine
 from gradscope.capture.functional import Functional
 from gradscope.capture.gather import Gather
-from gradscope.capture.graph import Graph, Node, behind
+from gradscope.capture.graph import Graph, Node, behind, way_back
 from gradscope.capture.loops import Loops
 from gradscope.capture.naming import parameter_names
 from gradscope.capture.piles import Key, Memory
@@ -27,6 +28,17 @@ LOOKS = 4
 """Samples in which the whole model is watched after a new set of stations was reached."""
 PATHS_LIMIT = 64
 """Sets of stations after which a model is taken to choose its path at random."""
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What the graph shows of a station; the fields are those of its ``LayerInfo``."""
+
+    dtype: str | None = None
+    readers: int | None = None
+    adds: tuple[str, ...] = ()
+    source: str | None = None
+    through: tuple[str, ...] = ()
 
 
 class Survey:
@@ -99,19 +111,28 @@ class Survey:
         self.loops.learn(graph, self.model)
         on_trunk = {nodes[node][0] for node in by_matrix if node in trunk}
         found = dict.fromkeys(n for n, _ in nodes.values() if n in on_trunk or self._is_leaf(n))
+        inputs = {n: edge for n, key in nodes.items() if (edge := _input(n, key, stations))}
+        again: Counter[Node] = Counter()
+        for (source, _), ways in inputs.values():
+            again[source] += ways - 1  # one operation may take its input in several places
         seen = {
-            name: (_format(n), len(graph.consumers.get(n, ())) or None, _added(n, (name, i), nodes, stations))
+            name: _Seen(
+                _format(n),
+                len(graph.consumers.get(n, ())) - again[n] or None,
+                _added(n, (name, i), nodes, stations),
+                *_way_from(inputs.get(n), graph, nodes, stations),
+            )
             for n, (name, i) in nodes.items()
         }
         for name in found:
-            self._describe(name, name in on_trunk, *seen[name])
+            self._describe(name, name in on_trunk, seen[name])
         return graph
 
     def complete(self, reached: frozenset[str]) -> None:
         """After the backwards of a step: what ran in them only, under a reentrant checkpoint, and the order of everything."""
         for name in sorted(reached):
             if name not in self.infos and self._is_leaf(name):
-                self._describe(name, False, None, None, ())
+                self._describe(name, False, _Seen())
                 self.notes["layers: the inside of a reentrant checkpoint is recorded, but not taken to be on the trunk"] = None
         ordered = sorted(self.infos.values(), key=lambda info: self._order.get(info.name, len(self._order)))
         self.infos = {info.name: info if info.order == i else replace(info, order=i) for i, info in enumerate(ordered)}
@@ -151,7 +172,7 @@ class Survey:
         wanted = self.activations.keys() | {outer for name in owners for outer in _with_parents(name)}
         return {name: m for name, m in self.modules.items() if name in wanted}
 
-    def _describe(self, name: str, on_trunk: bool, dtype: str | None, readers: int | None, adds: tuple[str, ...]) -> None:
+    def _describe(self, name: str, on_trunk: bool, seen: _Seen) -> None:
         module, known, memory = self.modules[name], self.infos.get(name), self.memory
         functional = next((a for (station, _), a in self.functional.known.items() if station == name), None)
         activation = self.activations.get(name) or functional
@@ -160,10 +181,12 @@ class Survey:
             "width": memory.widths[memory.slots[name, 0]] if (name, 0) in memory.slots else None,
             "activation": activation.kind if activation else None,
             "recurrent": isinstance(module, nn.RNNBase) or name in self.loops.known,
-            "dtype": dtype or (known.dtype if known else None),
+            "dtype": seen.dtype or (known.dtype if known else None),
             "function": self.functional.names.get(name) if functional and name not in self.activations else None,
-            "readers": readers,
-            "adds": adds,
+            "readers": seen.readers,
+            "adds": seen.adds,
+            "source": seen.source,
+            "through": seen.through,
         }
         if known is not None and all(getattr(known, what) == value for what, value in found.items()):
             return
@@ -186,6 +209,24 @@ def _added(node: Node, key: Key, nodes: Mapping[Node, Key], stations: Mapping[st
     path = stations[key[0]].path(key[1])
     sums = [at for at in (node, behind(node, path or ())) if type(at).__name__ == "AddBackward0" and at._saved_alpha == 1]
     return tuple(nodes[p][0] for p, _ in sums[0].next_functions if p in nodes) if sums else ()
+
+
+def _input(node: Node, key: Key, stations: Mapping[str, Station]) -> tuple[tuple[Node, int], int] | None:
+    """Where a module's input comes from: a node and the number of its output, and in how many places the module takes it."""
+    if not (paths := stations[key[0]].paths(key[1])):
+        return None
+    return behind(node, paths[0][:-1]).next_functions[paths[0][-1]], len(paths)
+
+
+def _way_from(
+    given: tuple[tuple[Node, int], int] | None, graph: Graph, nodes: Mapping[Node, Key], stations: Mapping[str, Station]
+) -> tuple[str | None, tuple[str, ...]]:
+    """The station that an input comes from, and what it passes on the way."""
+    way = way_back(given[0], nodes, graph) if given is not None else None
+    if way is None:
+        return None, ()
+    name, call = nodes[way[0]]
+    return (name, way[2]) if stations[name].number(call) == way[1] else (None, ())
 
 
 def _only_source(node: Node, key: Key, graph: Graph, nodes: Mapping[Node, Key], stations: Mapping[str, Station]) -> Key | None:

@@ -17,7 +17,7 @@ from gradscope import theory
 from gradscope.record.grid import Floats
 from gradscope.record.manifest import LayerInfo
 from gradscope.record.run import Run
-from gradscope.signals.attribution import KINDS, Attribution, attribution
+from gradscope.signals.attribution import KINDS, WORDS, Attribution, attribution
 
 WORTH = 1.0
 """Decades, either way, from which on a change has a cause: less is what layers differ by anyway."""
@@ -36,7 +36,7 @@ SMALL = 0.1
 SATURATED = 0.5
 """Share of saturated units at which a gain is none that a net could work at; that of the rule for saturated activations."""
 
-WEIGHT, ACTIVATION, NORM, SKIP, OTHER = range(len(KINDS))
+WEIGHT, ACTIVATION, NORM, SKIP, FIXED, OTHER = range(len(KINDS))
 
 
 def blame(run: Run, first: str, last: str, steps: Iterable[int]) -> str | None:
@@ -132,8 +132,7 @@ def _named(stretch: _Stretch) -> dict[str, float]:
     total, norms = stretch.total, stretch.norms
     shares = {
         _derivative(stretch.activations): total[ACTIVATION],
-        "the residual blocks": total[SKIP],
-        "what cannot be told apart": total[OTHER],
+        **{WORDS[KINDS[kind]]: total[kind] for kind in (SKIP, FIXED, OTHER)},
     }
     if norms and stretch.normed_first:  # it divides the weights' scale out again: the two are one factor
         shares[f"{_norm(norms)} and the weights whose scale it divides out"] = total[WEIGHT] + total[NORM]
@@ -165,8 +164,8 @@ def _remark(stretch: _Stretch, *, lost: bool) -> str | None:
 
 
 def _of_blocks(stretch: _Stretch) -> str | None:
-    branch = stretch.parts.branch[-1, stretch.links]
-    known = branch[np.isfinite(branch)]
+    branch, past = (part[-1, stretch.links] for part in (stretch.parts.branch, stretch.parts.past))
+    known = branch[np.isfinite(branch) & (past == 1.0)]
     if not len(known):
         return None
     count, gain = len(known), math.sqrt(float(np.mean(known**2)))

@@ -56,11 +56,11 @@ class Described:
 
 def describe(calls: Calls, attribution: Attribution) -> tuple[Described, ...]:
     """The layers, in forward order. Raises ``NoTheoryError`` where theory has no word on the net."""
-    kinds = [type(c.module).__name__ for c in _flat(calls.top)]
-    dropout = any("Dropout" in kind for kind in kinds)
     scales, blocks = {}, frozenset(attribution.blocks)
     for at, name in enumerate(attribution.layers):
         if name in blocks:
+            if attribution.past[-1, at] != 1.0:
+                raise NoTheoryError(f"the shortcut of {name} has weights of its own")
             log = float(attribution.inside[-1, at, KINDS.index("other")])
             scales[name] = 0.0 if math.isnan(log) else 10.0**log
     holding = {c.name for c in _flat(calls.top) if c.inside}
@@ -72,11 +72,9 @@ def describe(calls: Calls, attribution: Attribution) -> tuple[Described, ...]:
     shut = next((d.name for d in found if isinstance(d.layer, theory.Linear) and not d.layer.sigma_w), None)
     if shut and holding:  # no gradient tells what stands in the blocks
         raise NoTheoryError(f"the weights of {shut} start at 0, so that nothing passes back before the first step")
-    if attribution.unexplained and not dropout:
+    if attribution.unexplained:
         name, why = attribution.unexplained[0]
         raise NoTheoryError(f"the net is neither a chain nor one of residual blocks at {name}: {why}")
-    if dropout and any(c.inside and c.name in attribution.layers for c in _flat(calls.top)):
-        raise NoTheoryError("blocks with dropout cannot be told from a chain")
     return found
 
 

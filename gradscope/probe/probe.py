@@ -123,7 +123,7 @@ class Probe:
     def _blocks(self) -> list[dict[str, Any]]:
         a = self.attribution
         return [
-            {"layer": n, "branch": float(a.branch[-1, i]), "cross": float(a.cross[-1, i]), "cosine": float(a.cosine[-1, i])}
+            {"layer": n, **{part: float(getattr(a, part)[-1, i]) for part in ("past", "branch", "cross", "cosine")}}
             for i, n in enumerate(a.layers)
             if n in a.blocks
         ]

@@ -46,7 +46,9 @@ class LayerInfo:
     goes into an activation called as a function has that one's, and ``function`` names it by the class of the same module.
     ``block`` is the enclosing member of a ``Sequential`` or ``ModuleList``. ``dtype`` is the number format of the output and of
     its gradient. ``readers`` is how many operations take the output, null where that is not known, and ``adds`` the stations
-    whose output, as it is, is a part of the sum that this one's output is or that its operation takes.
+    whose output, as it is, is a part of the sum that this one's output is or that its operation takes. ``source`` is the
+    station that the input comes from, null where it is not one alone or more than operations without parameters stands between;
+    ``through`` names these in order: ``mean``, ``pooling``, ``product`` with a constant (a dropout is one), ``activation``.
     """
 
     name: str
@@ -62,6 +64,8 @@ class LayerInfo:
     function: str | None = None
     readers: int | None = None
     adds: tuple[str, ...] = ()
+    source: str | None = None
+    through: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -141,6 +141,7 @@ KINDS = {
     "activation": Fill("#d55e00", "///"),
     "norm": Fill("#009e73", "..."),
     "skip": Fill("#cc79a7", "xxx"),
+    "fixed": Fill("#e6c229", "|||"),
     "other": Fill("#8c8c8c", "---"),
 }
 """The kinds of operation that the gradient's decades are put down to."""

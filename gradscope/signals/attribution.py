@@ -5,7 +5,9 @@ so the logarithms of the gains add up to that of the whole. A residual block y =
 
     gamma^2 = 1 + g_F^2 + 2 g_F cos
 
-with g_F the gain of the branch (its scale included) and cos the angle between the branch's gradient and the stream's. The
+with g_F the gain of the branch (its scale included) and cos the angle between the branch's gradient and the stream's. Where the
+stream passes a shortcut with weights of its own, S(x) + F(x), its gain g_S stands in the place of 1, and the cross term is
+2 g_S g_F cos. The
 block's decades count as the skip path's; those inside its branch are given beside them. Nothing is fitted: the parts of a
 link add up to what was measured, and what the record does not show of a link is ``other``.
 """
@@ -33,8 +35,9 @@ class Attribution:
 
     ``decades`` (S, L, K) are log10 of the gain towards the input, one for each of ``KINDS``; their sum over kinds is
     log10(||delta_source|| / ||delta_layer||) of the link that ends in ``layers[l]``. Where not ``present`` (S, L) one of the
-    two was not recorded, is 0 or not finite, and the decades are NaN. For residual blocks ``branch`` (S, L) is g_F and
-    ``cross`` (S, L) is 2 g_F cos, NaN elsewhere; ``inside`` (S, L, K) are the decades of g_F by kind, its scale under other.
+    two was not recorded, is 0 or not finite, and the decades are NaN. For residual blocks ``past`` (S, L) is g_S, ``branch``
+    (S, L) is g_F and ``cross`` (S, L) is 2 g_S g_F cos, NaN elsewhere; ``inside`` (S, L, K) are the decades of g_F by kind, its
+    scale under other.
     ``unexplained`` pairs a layer with the reason why its link stands under ``other``, all of it or a part.
     """
 
@@ -43,6 +46,7 @@ class Attribution:
     layers: tuple[str, ...]
     decades: Floats
     present: Bools
+    past: Floats
     branch: Floats
     cross: Floats
     inside: Floats
@@ -64,7 +68,7 @@ class Attribution:
     def cosine(self) -> Floats:
         """Between the gradient that the branch sends back and that of the skip path (S, L); NaN where there is none."""
         with np.errstate(invalid="ignore", divide="ignore"):
-            return np.where(self.branch > 0.0, self.cross / (2.0 * self.branch), np.nan)
+            return np.where(self.branch > 0.0, self.cross / (2.0 * self.past * self.branch), np.nan)
 
     @property
     def blocks(self) -> tuple[str, ...]:
@@ -83,6 +87,7 @@ class Attribution:
             names,
             self.decades[:, part],
             self.present[:, part],
+            self.past[:, part],
             self.branch[:, part],
             self.cross[:, part],
             self.inside[:, part],
@@ -95,6 +100,7 @@ WORDS = {
     "activation": "the activations' derivatives",
     "norm": "the normalisation",
     "skip": "the residual blocks",
+    "fixed": "fixed operations such as a mean or a dropout",
     "other": "what cannot be told apart",
 }
 
@@ -120,6 +126,7 @@ def attribution(run: Run, step: int | None = None) -> Attribution:
         tuple(b for _, b in ends),
         decades,
         np.asarray(~np.isnan(decades).any(axis=2)),
+        stacked([found.past for found in links]),
         stacked([found.branch for found in links]),
         stacked([found.cross for found in links]),
         stacked([found.inside for found in links], len(KINDS)),

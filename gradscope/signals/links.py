@@ -10,9 +10,9 @@ import numpy as np
 from gradscope.record.grid import Floats
 from gradscope.record.manifest import LayerInfo
 
-KINDS = ("weight", "activation", "norm", "skip", "other")
+KINDS = ("weight", "activation", "norm", "skip", "fixed", "other")
 ONE_BRANCH = 2
-"""Operations that read a stream which a single branch leaves: the first of the branch, and the sum at its end."""
+"""Operations that read a stream which a single branch leaves: the first of the branch, and the sum or the shortcut's first."""
 SAME = 1e-5
 """Two norms of one tensor agree to this, relative: large tensors may have been read in float32."""
 
@@ -31,6 +31,7 @@ class Place:
 @dataclass(frozen=True, eq=False)
 class Link:
     decades: Floats
+    past: Floats
     branch: Floats
     cross: Floats
     inside: Floats
@@ -47,33 +48,29 @@ def link(source: Place, between: Sequence[Place], end: Place) -> Link:
     twice = next((p for p in (source, *operations, end) if not p.called_once), None)
     if twice is not None:
         return _unexplained(whole, f"{twice.info.name} is called more than once in a forward pass")
-    if holds and (np.isnan(operations[0].before).all() or not _same(operations[0].before, source.backward)):
+    if holds and (np.isnan(operations[0].before).all() or _joint(source, operations[0], source.backward) is None):
         return _residual(source, operations, end, whole)
     return _chain(source, operations, end, whole)
 
 
 def _chain(source: Place, operations: Sequence[Place], end: Place, whole: Floats) -> Link:
-    if source.info.activation is not None and source.kind == "weight" and len(operations) == 1 and operations[0] is end:
-        own = _log_ratio(end.before, end.backward)  # an activation called as a function stands between
-        if not np.isnan(own).all():
-            return Link(_parts(whole, {"weight": own, "activation": whole - own}), *_no_block(whole))
-    gap = _gap(source.backward, operations)
+    gap = _gap(source, operations, source.backward)
     if gap is not None:
         return _around(gap, source, operations, end, whole)
-    parts = _gains(source.backward, operations)
+    parts = _gains(source, operations, source.backward)
     if operations[-1] is not end:
-        parts["other"] = parts.get("other", 0.0) + _log_ratio(operations[-1].backward, end.backward)
+        parts = _added(parts, {"other": _log_ratio(operations[-1].backward, end.backward)})
     return Link(_parts(whole, parts), *_no_block(whole))
 
 
 def _around(gap: _Gap, source: Place, operations: Sequence[Place], end: Place, whole: Floats) -> Link:
-    """Operations in a row up to a gap: then a block whose sum another one follows, or one thing that is not recorded."""
+    """Operations in a row up to a gap: then a residual block, or one thing that is not recorded."""
     row, rest = operations[: gap.at], operations[gap.at :]
     if any(np.isnan(p.before).all() for p in row):
         return _unexplained(whole, gap.why)
-    start = replace(source, info=row[-1].info, backward=row[-1].backward) if row else source
-    parts = _gains(source.backward, row)
-    if block := _sum_before(start, rest[:-1], end):
+    start = row[-1] if row else source
+    parts = _gains(source, row, source.backward)
+    if block := _block(start, rest, end):
         return _unexplained(whole, block.why) if block.why else replace(block, decades=_parts(whole, _added(parts, block.own)))
     told = {"other": _log_ratio(start.backward, end.before), end.kind: _log_ratio(end.before, end.backward)}
     if len(rest) > 1 or any((np.isnan(value) & ~np.isnan(whole)).any() for value in (*parts.values(), *told.values())):
@@ -81,46 +78,84 @@ def _around(gap: _Gap, source: Place, operations: Sequence[Place], end: Place, w
     return Link(_parts(whole, _added(parts, told)), *_no_block(whole), gap.why)
 
 
-def _sum_before(source: Place, branch: Sequence[Place], end: Place) -> Link | None:
-    """A block whose sum another operation follows, end(x + F(x)), as in the residual nets of He et al. 2016."""
-    if not branch or np.isnan(end.before).all() or not _same(branch[-1].backward, end.before):
+def _block(source: Place, rest: Sequence[Place], end: Place) -> Link | None:
+    """A block that ends in its sum, or whose sum another operation follows: end(x + F(x)), as in the nets of He et al. 2016."""
+    if rest[-1] is not end:
+        skipped = _log_ratio(source.backward, end.backward)
+        return replace(_residual(source, rest, end, skipped), own={"skip": skipped})
+    branch = rest[:-1]
+    if not branch or np.isnan(end.before).all():
         return None
-    added = replace(end, backward=end.before)
     skipped = _log_ratio(source.backward, end.before)
-    block = _residual(source, branch, added, skipped)
+    block = _residual(source, branch, replace(end, backward=end.before), skipped)
+    if block.why and not _same(branch[-1].backward, end.before):
+        return None
     return replace(block, own=_added({"skip": skipped}, {end.kind: _log_ratio(end.before, end.backward)}))
 
 
 def _residual(source: Place, operations: Sequence[Place], end: Place, whole: Floats) -> Link:
-    first = operations[0].before
-    if np.isnan(first).all():
-        return _unexplained(whole, f"the gradient at the input of {operations[0].info.name} cannot be told")
-    at = f"{end.info.name} ({end.info.kind})"
+    at, shortcut = f"{end.info.name} ({end.info.kind})", operations[:0]
     if source.info.readers is not None and source.info.name not in end.info.adds:
-        return _unexplained(whole, f"at {at} the input is not added as it is")
-    gap = _gap(first, operations)
-    if gap is not None and source.info.readers != ONE_BRANCH:
+        operations, shortcut = _two_ways(source, operations, end)
+        if not shortcut:
+            return _unexplained(whole, f"at {at} the input is not added as it is")
+    first = operations[0]
+    if np.isnan(first.before).all() or first.info.through:
+        return _unexplained(whole, f"the gradient at the input of {first.info.name} cannot be told")
+    gap = _gap(first, operations[1:], first.backward)
+    if gap is not None and (shortcut or source.info.readers != ONE_BRANCH):
         return _unexplained(whole, f"at {at} there is no sum of the input and one row of operations")
     with np.errstate(divide="ignore", invalid="ignore"):
-        branch = np.where(np.isnan(whole), np.nan, first / end.backward)
+        branch = np.where(np.isnan(whole), np.nan, first.before / end.backward)
+        past = np.where(np.isnan(whole), np.nan, shortcut[0].before / end.backward if shortcut else 1.0)
     squared = 10.0 ** (2.0 * whole)
-    cross = squared - 1.0 - branch**2
-    if (np.abs(cross) > 2.0 * branch * (1.0 + SAME) + SAME * squared).any():
+    cross = squared - past**2 - branch**2
+    if (np.abs(cross) > 2.0 * past * branch * (1.0 + SAME) + SAME * squared).any():
         return _unexplained(whole, f"at {at} there is no sum of the input and one branch")
-    inside = {"other": _log_ratio(first, end.backward)}
+    within = _log_ratio(first.before, end.backward)
+    inside = {"other": within}
     if gap is None:
-        inside = _added(_gains(first, operations), {"other": _log_ratio(operations[-1].backward, end.backward)})
-    return Link(_parts(whole, {"skip": whole}), branch, cross, _parts(_log_ratio(first, end.backward), inside))
+        told = {first.kind: _log_ratio(first.before, first.backward)}
+        rest = {"other": _log_ratio(operations[-1].backward, end.backward)}
+        inside = _added(_added(told, _gains(first, operations[1:], first.backward)), rest)
+    return Link(_parts(whole, {"skip": whole}), past, branch, cross, _parts(within, inside))
 
 
-def _gains(start: Floats, operations: Sequence[Place]) -> dict[str, Floats]:
-    """log10 of the gains of operations in a row, by kind; ``start`` is the gradient at the input of the first."""
+def _two_ways(source: Place, operations: Sequence[Place], end: Place) -> tuple[Sequence[Place], Sequence[Place]]:
+    """A branch, and the shortcut beside it, which has weights of its own: both read the source alone, and the sum takes them.
+
+    The shorter is the shortcut; it is empty where they are not these two.
+    """
+    starts = [i for i, p in enumerate(operations) if p.info.source == source.info.name]
+    if source.info.readers != ONE_BRANCH or len(starts) != ONE_BRANCH or starts[0] != 0:
+        return operations, []
+    branch, shortcut = sorted((operations[: starts[1]], operations[starts[1] :]), key=len, reverse=True)
+    start, last = shortcut[0], shortcut[-1]
+    told = not (np.isnan(start.before).all() or start.info.through) and _gap(start, shortcut[1:], start.backward) is None
+    added = last.info.name in end.info.adds and _same(last.backward, end.backward)
+    return (branch, shortcut) if told and added else (operations, [])
+
+
+def _gains(source: Place, operations: Sequence[Place], before: Floats) -> dict[str, Floats]:
+    """log10 of the gains of operations in a row, by kind; ``before`` is the gradient at the input of the first."""
     parts: dict[str, Floats] = {}
-    before = start
     for p in operations:
-        parts[p.kind] = parts.get(p.kind, 0.0) + _log_ratio(before, p.backward)
-        before = p.backward
+        if kind := _joint(source, p, before):
+            parts = _added(parts, {kind: _log_ratio(before, p.before)})
+            before = p.before
+        parts = _added(parts, {p.kind: _log_ratio(before, p.backward)})
+        source, before = p, p.backward
     return parts
+
+
+def _joint(source: Place, end: Place, before: Floats) -> str | None:
+    """The kind of what stands between two operations in a row, empty where nothing does; None where that is not known."""
+    if _same(end.before, before):
+        return ""
+    if source.info.readers != 1 or end.info.source != source.info.name or not end.info.through:
+        return None
+    kinds = {"activation" if word == "activation" else "fixed" for word in end.info.through}
+    return kinds.pop() if len(kinds) == 1 else None
 
 
 @dataclass(frozen=True)
@@ -131,19 +166,18 @@ class _Gap:
     why: str
 
 
-def _gap(start: Floats, operations: Sequence[Place]) -> _Gap | None:
+def _gap(source: Place, operations: Sequence[Place], before: Floats) -> _Gap | None:
     """The first; None where there is none. One operation may be left unasked."""
-    before, unasked = start, 0
+    unasked = 0
     for i, p in enumerate(operations):
         if np.isnan(p.before).all():
             unasked += 1
-            if unasked > 1:
+            if unasked > 1 or p.info.through:
                 return _Gap(i, f"the gradient at the input of {p.info.name} cannot be told")
-        elif not _same(p.before, before):
-            return _Gap(
-                i, f"in front of {p.info.name} stands something that is not recorded: a sum, a mean, a dropout, a product"
-            )
-        before = p.backward
+        elif _joint(source, p, before) is None:
+            between = f"{' and '.join(dict.fromkeys(p.info.through))} together" if p.info.through else "a sum, a product"
+            return _Gap(i, f"in front of {p.info.name} stands something that is not recorded: {between}")
+        source, before = p, p.backward
     return None
 
 
@@ -173,9 +207,9 @@ def _parts(whole: Floats, by_kind: dict[str, Floats]) -> Floats:
     return parts
 
 
-def _no_block(whole: Floats) -> tuple[Floats, Floats, Floats]:
+def _no_block(whole: Floats) -> tuple[Floats, Floats, Floats, Floats]:
     nothing = np.full(len(whole), np.nan)
-    return nothing, nothing, np.full((len(whole), len(KINDS)), np.nan)
+    return nothing, nothing, nothing, np.full((len(whole), len(KINDS)), np.nan)
 
 
 def _unexplained(whole: Floats, why: str) -> Link:

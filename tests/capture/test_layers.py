@@ -513,9 +513,11 @@ def test_saturation_of_activations_called_as_functions(function: Any, module: nn
     assert {i.name: i.activation for i in scope.run.catalogue.layers}["first"] == "two-sided"
 
 
-def test_dead_units_of_a_relu_called_as_a_function() -> None:
+@pytest.mark.parametrize("phi", [torch.relu, lambda x: F.dropout(torch.relu(x), 0.3)], ids=["alone", "dropped"])
+def test_dead_units_of_a_relu_called_as_a_function(phi: Any) -> None:
+    """Behind a dropout too: its mask is a constant, where a gate is a signal."""
     torch.manual_seed(0)
-    model = Functional(torch.relu)
+    model = Functional(phi)
     with torch.no_grad():
         model.first.bias[:3] = -100.0
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)

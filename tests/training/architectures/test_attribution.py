@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from itertools import pairwise
 from typing import Any
 
@@ -12,29 +13,33 @@ from torch import Tensor, nn
 
 import gradscope
 from gradscope.record.run import Run
-from gradscope.signals.attribution import attribution
+from gradscope.signals.attribution import KINDS, attribution
 from gradscope.training.architectures import cnn, highway, logistic, mlp, resnet, rnn, transformer
 
+own = import_module("gradscope.training.architectures.import")
 EXACT = 1e-9
 SHAPES: dict[str, tuple[int, ...]] = {"rnn": (6, 5), "transformer": (6, 5), "cnn": (1, 8, 8), "resnet": (1, 8, 8)}
 NETS: list[tuple[Any, dict[str, Any], bool]] = [
     *((mlp, {"depth": 6, "width": 8, "norm": norm}, True) for norm in ("none", "batch", "layer", "rms")),
     *((mlp, {"depth": 6, "width": 8, "norm": norm, "residual": True}, True) for norm in ("none", "batch", "layer", "rms")),
     (cnn, {"depth": 4, "width": 4, "head": "flatten"}, True),
-    (cnn, {"depth": 4, "width": 4, "head": "mean"}, False),
+    (cnn, {"depth": 4, "width": 4, "head": "mean"}, True),
+    (cnn, {"depth": 5, "width": 4, "pool_every": 2, "dropout": 0.2}, True),
     *(
         (cnn, {"depth": 5, "width": 4, "head": "flatten", "norm": n, "residual": True}, True)
         for n in ("none", "batch", "group")
     ),
     (resnet, {"depth": 14, "width": 4}, False),
-    (resnet, {"depth": 14, "width": 4, "shortcut": "projection", "norm": "none"}, False),
+    *((resnet, {"depth": 14, "width": 4, "shortcut": "projection", "norm": norm}, True) for norm in ("none", "batch")),
+    (resnet, {"depth": 14, "width": 4, "residual": False}, True),
     *((rnn, {"cell": cell, "layers": 2, "width": 6}, True) for cell in ("tanh", "lstm", "gru")),
     *(
-        (transformer, {"layers": 2, "width": 8, "heads": 2, "feedforward": 8, "norm_first": first}, False)
-        for first in (True, False)
+        (transformer, {"layers": 2, "width": 8, "heads": 2, "feedforward": 8, "norm_first": first, "norm": norm}, told)
+        for first, norm, told in ((True, "layer", True), (True, "rms", True), (True, "none", False), (False, "layer", False))
     ),
     (highway, {"depth": 5, "width": 8}, False),
     (logistic, {}, True),
+    (own, {"factory": "tests.training.own:Network", "kwargs": {"width": 5}}, True),
 ]
 """Module, options, and whether all links are told: those of the others stand, some or all, under what cannot be told apart."""
 
@@ -50,12 +55,15 @@ BLOCKS = {
     "mlp": (4, 4),
     "cnn": (3, 3),
     "resnet": (4, 6),
+    "resnet-projection": (6, 6),
     "transformer-pre": (4, 4),
+    "transformer-pre-none": (2, 4),
     "transformer-post": (2, 4),
     "highway": (0, 3),
 }
-"""By architecture: residual blocks that are told, of how many. Widening ones of a ResNet have no identity past them, attention
-without a norm in front reads its input three times, a highway layer multiplies its input by a gate."""
+"""By architecture: residual blocks that are told, of how many. Past the widening ones of a ResNet without projections every
+other pixel is passed on, attention without a norm in front reads its input thrice, a highway layer multiplies it by a gate.
+"""
 
 
 def _recorded(net: Any, seen: dict[str, tuple[Tensor, Tensor]]) -> tuple[nn.Module, Run]:
@@ -85,7 +93,7 @@ def _recorded(net: Any, seen: dict[str, tuple[Tensor, Tensor]]) -> tuple[nn.Modu
     return model, scope.run
 
 
-RESIDUAL = [net for net in NETS if net[1].get("residual") or net[0] in (resnet, transformer, highway)]
+RESIDUAL = [net for net in NETS if net[1].get("residual", net[0] in (resnet, transformer, highway))]
 
 
 @pytest.mark.parametrize("net", RESIDUAL, ids=_name)
@@ -96,7 +104,9 @@ def test_gain_and_angle_of_every_branch_are_those_of_its_own_product_of_vector_a
     found = attribution(run)
     kind = net[0].__name__.rpartition(".")[2]
     if kind == "transformer":
-        kind += "-pre" if net[1]["norm_first"] else "-post"
+        kind += ("-pre" if net[1]["norm_first"] else "-post") + ("-none" if net[1]["norm"] == "none" else "")
+    if "shortcut" in net[1]:
+        kind += f"-{net[1]['shortcut']}"
     assert len(found.blocks) == BLOCKS[kind][0]
     assert len([w for w in found.layers if w != "head" and w.startswith("layers.")]) == BLOCKS[kind][1]
     for name in found.blocks:
@@ -112,14 +122,17 @@ def test_gain_and_angle_of_every_branch_are_those_of_its_own_product_of_vector_a
         catch.remove()
         assert h.grad is not None
         assert after.grad is not None
-        (back,) = torch.autograd.grad(again[0] - given, given, after.grad)
+        shortcut = getattr(model.get_submodule(block), "shortcut", None) or nn.Identity()
+        (back,) = torch.autograd.grad(again[0] - shortcut(given), given, after.grad)
+        (past,) = torch.autograd.grad(shortcut(given), given, after.grad)
         at = found.layers.index(name)
-        gain, angle = back.norm() / after.grad.norm(), (back * after.grad).sum() / (back.norm() * after.grad.norm())
+        gain, angle = back.norm() / after.grad.norm(), (back * past).sum() / (back.norm() * past.norm())
+        beside = past.norm() / after.grad.norm()
         assert abs(found.branch[0, at] - gain.item()) < EXACT
+        assert abs(found.past[0, at] - beside.item()) < EXACT
         assert abs(found.cosine[0, at] - angle.item()) < EXACT
-        assert (
-            abs(1.0 + found.branch[0, at] ** 2 + found.cross[0, at] - (h.grad.norm() / after.grad.norm()).item() ** 2) < EXACT
-        )
+        squared = found.past[0, at] ** 2 + found.branch[0, at] ** 2 + found.cross[0, at]
+        assert abs(squared - (h.grad.norm() / after.grad.norm()).item() ** 2) < EXACT
         assert abs(found.inside[0, at].sum() - np.log10(gain.item())) < EXACT
 
 
@@ -137,3 +150,33 @@ def test_the_decades_of_every_link_add_up_to_the_ratio_of_its_ends(net: Any) -> 
     if len(stations) > 1:
         assert abs(found.end_to_end[0] - np.log10(norms[stations[0]] / norms[stations[-1]])) < EXACT
     assert (found.unexplained == ()) == told, found.unexplained
+
+
+FIXED = {
+    "mean": ((cnn, {"depth": 4, "width": 4, "head": "mean"}, True), "layers.2.activation", "head"),
+    "dropout": ((mlp, {"depth": 4, "width": 8, "dropout": 0.4}, True), "activations.1", "layers.2"),
+    "dropout in a block": (
+        (mlp, {"depth": 4, "width": 8, "dropout": 0.4, "residual": True}, True),
+        "layers.1.activation",
+        "layers.1.linear",
+    ),
+    "positions": ((transformer, {"layers": 1, "width": 8, "heads": 2, "feedforward": 8}, True), "norm", "head"),
+}
+
+
+@pytest.mark.parametrize("what", FIXED)
+def test_an_operation_without_parameters_has_the_gain_of_its_own_two_ends(what: str) -> None:
+    """The gradient at what it reads over that at what it gives, both as torch kept them."""
+    net, before, after = FIXED[what]
+    seen: dict[str, tuple[Tensor, Tensor]] = {}
+    _, run = _recorded(net, seen)
+    found = attribution(run)
+    read, given = seen[before][1].grad, seen[after][0].grad
+    assert read is not None
+    assert given is not None
+    part = np.log10((read.norm() / given.norm()).item())
+    assert abs(part) > 1e-3
+    decades = found.inside if what == "dropout in a block" else found.decades
+    link = found.layers.index(after.rpartition(".")[0] if what == "dropout in a block" else after.replace(".conv", ""))
+    assert abs(decades[0, link, KINDS.index("fixed")] - part) < EXACT
+    assert found.unexplained == ()
