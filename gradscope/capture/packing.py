@@ -24,12 +24,13 @@ ROW = 4096
 """Entries whose squares are added up in float32 at the most."""
 SAMPLE = 4096
 """Elements of a large tensor that stand for it where the past is compared with the present (displacement, cosine)."""
-SAFE = (1e-9, 1e15)
-"""A float32 norm inside this range is right to rounding: its squares lie inside float32's range for any tensor that fits
-into memory. So is a total inside it, whatever of its parts was too small for float32. Outside, float64 is used."""
-SETTLED = (1e-6, 1e12)
+SAFE = (1e-11, 1e15)
+"""A float32 norm inside this range is right to rounding, and so is a total inside it, whatever of its parts was too small for
+float32. Outside, float64 is used. A square that float32 loses is at most 1.2e-38, its smallest normal number, where what is
+smaller is flushed to 0; of the square of a norm of n entries at most 1.2e-38 n is lost: 1e-7 of it at 1e-11 and n = 1e9."""
+SETTLED = (1e-8, 1e12)
 """A tensor whose norm was last seen in this range is read in float32. It is narrower than ``SAFE``: a norm that drifts, as
-those of a net that slowly dies, passes 1e-9 unseen between two looks at it, and every step until the next one would be lost."""
+those of a net that slowly dies, passes 1e-11 unseen between two looks, and every step until the next one would be lost."""
 
 
 def is_safe(norms: Floats) -> Bools:

@@ -1,10 +1,11 @@
 """Large tensors are read in float32 where that is right, and lose no step where it no longer is."""
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
-from gradscope.capture.packing import SAFE, SETTLED
+from gradscope.capture.packing import SAFE, SETTLED, long_norm
 from gradscope.scope import watch
 from tests.capture.reference import FLOAT32
 
@@ -22,7 +23,7 @@ def test_gradients_that_sink_out_of_float32s_range_are_recorded_at_every_step() 
             optimizer.zero_grad()
             out = model(x)
             out.retain_grad()
-            loss = 1e-3 * SHRINKS**step * out.square().mean()
+            loss = 1e-5 * SHRINKS**step * out.square().mean()
             loss.backward()
             at_output.append(float(torch.linalg.vector_norm(out.grad.double())))
             norms.append(float(torch.linalg.vector_norm(model[2].weight.grad.double())))
@@ -36,3 +37,18 @@ def test_gradients_that_sink_out_of_float32s_range_are_recorded_at_every_step() 
     np.testing.assert_allclose(outputs.values[:, outputs.entities.index(("2", 0))], at_output, rtol=FLOAT32)
     assert weights.present.all()
     assert outputs.present.all()
+
+
+@pytest.mark.parametrize("norm", SAFE)
+def test_a_float32_norm_is_right_at_both_ends_of_its_range_even_where_small_numbers_are_flushed_to_zero(norm: float) -> None:
+    torch.manual_seed(0)
+    entries = torch.randn(2**22)
+    entries *= norm / float(torch.linalg.vector_norm(entries.double()))
+    flushed = torch.set_flush_denormal(True)
+    try:
+        found = float(long_norm(entries, exact=False))
+    finally:
+        torch.set_flush_denormal(False)
+    if not flushed and norm < 1:
+        pytest.skip("this processor keeps small numbers")
+    np.testing.assert_allclose(found, float(torch.linalg.vector_norm(entries.double())), rtol=FLOAT32)
