@@ -23,6 +23,12 @@ LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 INDENTED = re.compile(r"^    .*$", re.MULTILINE)
 SPAN = re.compile(r"`([^`\n]+)`")
+DEFINED = {
+    name
+    for file in (ROOT / "tests").rglob("test_*.py")
+    for name in re.findall(r"^def (test_\w+)", file.read_text("utf-8"), re.M)
+}
+"""The names of all tests."""
 every_page = pytest.mark.parametrize("page", PAGES, ids=NAMES)
 
 
@@ -119,3 +125,13 @@ def test_the_yaml_of_the_config_page_is_a_config(tmp_path: Path) -> None:
     (block,) = (b for b in blocks((ROOT / "docs" / "config.md").read_text("utf-8")) if b.language == "yaml")
     (tmp_path / "all.yaml").write_text(block.text, "utf-8")
     assert not read(tmp_path / "all.yaml").problems
+
+
+@every_page
+def test_every_test_that_a_page_names_is_there(page: Path) -> None:
+    named = {
+        span
+        for span in SPAN.findall(FENCED.sub("", page.read_text("utf-8")))
+        if span.isidentifier() and span.startswith("test_")
+    }
+    assert named <= DEFINED, named - DEFINED
