@@ -30,7 +30,12 @@ def stacked(axes: Axes, parts: Mapping[str, Floats], edges: Ints) -> None:
     axes.axhline(0.0, color=theme.REFERENCE, lw=1.0)
 
 
+def stride(count: int) -> int:
+    """How many of so many layers one bar stands for."""
+    return -(-count // MOST)
+
+
 def together(parts: Mapping[str, Floats], count: int) -> tuple[dict[str, Floats], Ints]:
     """Neighbours of ``count`` layers added up until at most ``MOST`` stretches are left: the parts, and their edges."""
-    edges = np.append(np.arange(0, count, -(-count // MOST)), count)
+    edges = np.append(np.arange(0, count, stride(count)), count)
     return {kind: np.add.reduceat(values, edges[:-1]) for kind, values in parts.items()}, edges

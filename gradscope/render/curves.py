@@ -86,6 +86,12 @@ def last_finite(profile: Profile) -> int | None:
     return int(shown.steps[shown.last_finite_row]) if len(shown.steps) else None
 
 
+def last_values(chosen: Sequence[Curve], profiles: Sequence[Profile]) -> Floats:
+    """The values (L,) of the curve that sentences speak of, of the first run that has one; empty where none has."""
+    found = next((c.of(profiles[c.run]) for c in chosen if c.last), None)
+    return found[0] if found is not None else np.empty(0)
+
+
 def draw(axes: Axes, shelf: Shelf, chosen: Sequence[Curve], profiles: Sequence[Profile]) -> list[Line2D]:
     """The chosen steps as curves over layers 1 to L, on a logarithmic axis with shelves."""
     lines = []

@@ -7,11 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
 from gradscope.record.finding import Finding, Report
+from gradscope.record.grid import Floats
 from gradscope.record.run import Run
 from gradscope.render import theme
 from gradscope.render.places import positions
@@ -23,8 +25,8 @@ LANE = 0.175
 MOST = 4
 """Findings that get a bar; of more, the number is said."""
 
-WORDS = 0.14
-"""Inches that the words on a threshold take."""
+WORDS, LETTER = 0.14, 0.057
+"""Inches that the words on a threshold take, and about so many for each letter."""
 
 Span = tuple[float, float]
 
@@ -114,17 +116,16 @@ def boxes(axes: Axes, run: Run, report: Report, layers: Sequence[str], end: int)
             frame.set(edgecolor=theme.SEVERITY[finding.severity], path_effects=outline, clip_on=False, zorder=5)
             axes.add_patch(frame)
         if spans:
-            x = start + (stop - start) * 0.02 if stop - start > 0.12 * end else start
-            near_end = x > 0.85 * end
-            text = axes.text(x, spans[-1][1] + 1.25, finding.code, size=8, weight="bold", ha="right" if near_end else "left")
-            text.set(color=theme.SEVERITY[finding.severity], path_effects=outline, va="top", zorder=6 + row)
+            near_end = start > 0.85 * end
+            corner, inside = (start, spans[-1][1] + 1.5), (-3.0 if near_end else 3.0, -2.5)
+            place: dict[str, Any] = {"xytext": inside, "textcoords": "offset points", "va": "top"}
+            text = axes.annotate(finding.code, corner, ha="right" if near_end else "left", size=8, weight="bold", **place)
+            text.set(color=theme.SEVERITY[finding.severity], path_effects=outline, zorder=6 + row)
 
 
-def thresholds(
-    axes: Axes, findings: Iterable[Finding], scale: Mapping[str, tuple[float, str]], ends: tuple[float, float]
-) -> None:
-    """A dashed line where a finding's threshold lies, said at the end at which the curve (these two heights) is further off,
-    or, where another's words stand there, under the line or at its other end.
+def thresholds(axes: Axes, findings: Iterable[Finding], scale: Mapping[str, tuple[float, str]], curve: Floats) -> None:
+    """A dashed line where a finding's threshold lies, said at the end at which the curve (its values, first position to last)
+    keeps further off, or, where another's words stand there, under the line or at its other end.
 
     ``scale`` maps a signal to the height that 1 has on this axis, and to the words for what it is a share of.
     """
@@ -132,13 +133,14 @@ def thresholds(
     for finding in {(f.code, f.signal, f.threshold): f for f in findings if drawable(f, scale)}.values():
         unit, of = scale[finding.signal]
         colour, height = theme.SEVERITY[finding.severity], finding.threshold * unit
-        far = [abs(math.log(end / height)) if 0.0 < end < math.inf else math.inf for end in ends]
-        left, over = _free(axes, height, far[0] > far[1], taken)
+        words = f"{finding.code} threshold: {_limit(finding)}{of}"
+        beside = max(1, math.ceil(len(curve) * LETTER * len(words) / theme.inches(axes)[0]))
+        left, over = _free(axes, height, _distance(curve[:beside], height) > _distance(curve[-beside:], height), taken)
         axes.axhline(height, color=colour, lw=1.0, ls=(0, (4, 3)), zorder=1.5, gid=f"threshold-{finding.code}")
         axes.text(
             0.006 if left else 0.994,
             height,
-            f"{finding.code} threshold: {number(finding.threshold)}{of}",
+            words,
             transform=axes.get_yaxis_transform(),
             size=7.5,
             color=colour,
@@ -146,6 +148,20 @@ def thresholds(
             va="bottom" if over else "top",
             path_effects=[withStroke(linewidth=2.0, foreground="white")],
         )
+
+
+def _distance(curve: Floats, height: float) -> float:
+    """How far, as a logarithm, a piece of a curve keeps from a height; 0 where it crosses it."""
+    there = curve[(curve > 0.0) & np.isfinite(curve)]
+    if not there.size:
+        return math.inf
+    off = np.log(there / height)
+    return 0.0 if off.min() < 0.0 < off.max() else float(np.abs(off).min())
+
+
+def _limit(finding: Finding) -> str:
+    """A threshold as its axis has it: shares in per cent."""
+    return f"{number(100.0 * finding.threshold)}%" if finding.signal.endswith("_share") else number(finding.threshold)
 
 
 def _free(axes: Axes, height: float, left: bool, taken: list[tuple[bool, float]]) -> tuple[bool, bool]:
@@ -166,7 +182,7 @@ def drawable(finding: Finding, scale: Mapping[str, tuple[float, str]]) -> bool:
 
 def mark(finding: Finding, spans: Sequence[Span], i: int, runs: Sequence[Run]) -> Mark:
     """A finding of the i-th run: in its severity's colour, of several runs in the run's and with its name."""
-    name = f"{finding.code} {finding.rule}"
+    name = f"{finding.code} {finding.rule}{' through time' if finding.timesteps else ''}"
     if len(runs) == 1:
         return Mark(finding, spans, theme.SEVERITY[finding.severity], name)
     return Mark(finding, spans, theme.run_look(i).colour, f"{name}: {plain(labels(runs)[i], 30)}")

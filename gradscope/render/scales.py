@@ -47,7 +47,7 @@ class Shelf:
                     linestyle="none",
                     marker=line.get_marker() if line.get_marker() != "None" else "o",
                     markersize=max(float(line.get_markersize()), 3.5),
-                    color=line.get_color(),
+                    markerfacecolor=line.get_markerfacecolor(),
                     markeredgecolor=theme.STATES[state].colour,
                     markeredgewidth=0.8,
                     clip_on=False,
@@ -170,10 +170,11 @@ def layer_axis(axes: Axes, layers: Sequence[str] | int, *, axis: str = "x", inch
 
 
 def spread(count: int, most: int) -> list[int]:
-    """At most ``most`` positions of 0..count-1, evenly, the first and the last among them."""
+    """At most ``most`` positions of 0..count-1, at a round stride, the first and the last among them."""
     if count <= most:
         return list(range(count))
-    stride = -(-(count - 1) // (most - 1))
+    round_ones = (int(part * 10**power) for power in range(20) for part in ((1, 2, 4, 5) if power == 0 else (1, 2, 2.5, 4, 5)))
+    stride = next(s for s in round_ones if s * (most - 1) >= count - 1)
     places = list(range(0, count - 1, stride))
     if len(places) > 1 and count - 1 - places[-1] < stride * 0.6:
         places.pop()

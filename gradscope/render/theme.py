@@ -171,9 +171,9 @@ def head(figure: Page, title: str, reading: str, handles: Sequence[Artist] = (),
         figure.text(left / width, 1.0 - down / height, line, size=8.5, color=QUIET, va="top")
         down += 0.165
     if handles:
-        columns = _columns([0.057 * len(str(handle.get_label())) + 0.48 for handle in handles], width - left)
+        columns = _columns([0.06 * len(str(handle.get_label())) + 0.48 for handle in handles], width - left)
         figure.legend(
-            handles=list(handles),
+            handles=[handle for column in range(columns) for handle in handles[column::columns]],  # filled column by column
             loc="upper left",
             bbox_to_anchor=((left - 0.04) / width, 1.0 - down / height),
             ncols=columns,
@@ -187,10 +187,9 @@ def head(figure: Page, title: str, reading: str, handles: Sequence[Artist] = (),
 
 
 def _columns(widths: Sequence[float], room: float) -> int:
-    """The most columns in which entries of these widths, filled column by column, fit into ``room``."""
+    """The most columns in which entries of these widths, one row after the other, fit into ``room``."""
     for columns in range(len(widths), 1, -1):
-        rows = -(-len(widths) // columns)
-        if sum(max(widths[i : i + rows]) for i in range(0, len(widths), rows)) <= room:
+        if sum(max(widths[column::columns]) for column in range(columns)) <= room:
             return columns
     return 1
 

@@ -57,3 +57,16 @@ def test_of_a_thousand_layers_the_mean_over_neighbours_is_drawn_in_a_band():
     assert len(line.get_xdata()) == curves.STRETCHES
     assert np.isclose(np.mean(line.get_ydata()), saturated_share(run).values[-1].mean(), rtol=0.02)
     assert any(collection.get_paths() for collection in axes.collections)
+
+
+def test_of_a_run_that_broke_nothing_is_drawn_from_there_on():
+    run, _ = case("exploding")
+    page = plot(run, "activations")
+    steps = [line.get_xdata() for line in page.axes[1].get_lines() if line.get_label() == "median"]
+    assert steps[0].max() == 119
+    assert "At step 119, " in words(page)
+
+
+def test_without_an_activation_it_says_why_there_is_no_share():
+    said = words(plot(case("recurrent")[0], "activations"))
+    assert "no activation that can die or saturate is a module of its own" in said

@@ -1,5 +1,6 @@
 from itertools import combinations
 
+import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -39,10 +40,27 @@ def test_the_words_on_thresholds_near_each_other_stand_apart(heights):
     axes.set_yscale("log")
     axes.set_ylim(1e-20, 1.0)
     found = [Finding("GS101", "r", Severity.ERROR, "m", f"s{i}", 1e-9, at) for i, at in enumerate(heights)]
-    thresholds(axes, found, {f"s{i}": (1.0, " of the gradient") for i in range(len(heights))}, ends=(1e-18, 1.0))
+    thresholds(axes, found, {f"s{i}": (1.0, " of the gradient") for i in range(len(heights))}, np.geomspace(1e-18, 1.0, 20))
     boxes = [text.get_window_extent() for text in axes.texts]
     assert len(boxes) == len(heights)
     for a, b in combinations(boxes, 2):
         assert min(a.x1, b.x1) < max(a.x0, b.x0) or min(a.y1, b.y1) - max(a.y0, b.y0) <= 1  # a line lies between two of them
     lines = [line.get_ydata()[0] for line in axes.lines if line.get_gid() == "threshold-GS101"]
     assert lines == list(heights)
+
+
+STEEP_AT_ITS_END = 10.0 ** np.interp(range(40), [0, 26, 36, 39], [-3.6, -1.5, -0.7, 0.0])
+
+
+@pytest.mark.parametrize(("curve", "side"), [(STEEP_AT_ITS_END, "left"), (STEEP_AT_ITS_END[::-1], "right")])
+def test_the_words_on_a_threshold_stand_where_the_curve_keeps_off_them(curve, side):
+    """Its steep end is further from a hundredth than the other one; but all along the words it is nearer."""
+    figure = Figure(figsize=(12.0, 4.0))
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((0.1, 0.1, 0.85, 0.85))
+    axes.set_yscale("log")
+    axes.set_ylim(1e-5, 10.0)
+    found = Finding("GS101", "r", Severity.ERROR, "m", "s", 1e-9, 0.01)
+    thresholds(axes, [found], {"s": (1.0, " of the gradient at the last")}, curve)
+    (text,) = axes.texts
+    assert text.get_horizontalalignment() == side

@@ -44,3 +44,28 @@ def test_more_findings_than_fit_are_counted_and_not_dropped_in_silence():
     said = words(plot(run, reports=[many]))
     assert any("and 2 more findings" in text for text in said)
     assert any("6 findings, the worst first" in text for text in said)
+
+
+def test_the_legend_of_the_profile_reads_row_by_row_and_stays_beside_the_map():
+    run, report = case("deep")
+    page = plot(run, reports=[report])
+    page.canvas.draw()
+    left = page.subfigs[1].subfigs[0]
+    (legend,) = left.legends
+    assert legend.get_window_extent().x1 <= left.bbox.x1
+    places = [(text.get_window_extent(), text.get_text()) for text in legend.get_texts()]
+    steps = [
+        said for _, said in sorted(places, key=lambda place: (-round(place[0].y0), place[0].x0)) if said.startswith("step ")
+    ]
+    assert [int(said.removeprefix("step ").replace(",", "")) for said in steps] == sorted(
+        int(said.removeprefix("step ").replace(",", "")) for said in steps
+    )
+
+
+def test_a_finding_through_time_is_told_apart_from_one_through_depth():
+    run, report = case("forgetful")
+    said = words(plot(run, reports=[report]))
+    assert "GS101 vanishing-gradients through time" in said
+    (evidence,) = (text for text in said if "time_ratio" in text)
+    first, last = report.findings[0].timesteps
+    assert f"time steps {first}-{last}, steps " in evidence

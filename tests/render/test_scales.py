@@ -65,6 +65,8 @@ def test_spread_holds_the_first_and_the_last_and_no_two_too_near():
             assert places[-1] == count - 1
             assert len(places) <= max(most, 2)
             assert len(set(places)) == len(places)
+    assert spread(1000, 8) == [0, 200, 400, 600, 800, 999]
+    assert spread(50, 13) == [0, 5, 10, 15, 20, 25, 30, 35, 40, 45, 49]
 
 
 def test_layers_are_named_where_there_is_room_and_numbered_where_there_is_no_name():

@@ -31,7 +31,7 @@ def test_both_ways_and_the_weights_gradients_stand_in_one_panel_on_one_logarithm
     assert drawn["forward_reach"].get_ydata() == pytest.approx(ahead / ahead[0])
     assert drawn["backward_ratio"].get_ydata() == pytest.approx(back / back[-1])
     assert axes.get_yscale() == "log"
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("layer, from input to output", "of where it begins")
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("layer, from input to output", "against where it begins")
 
 
 def test_where_both_die_the_weight_gradients_are_level_and_the_sentence_says_that_they_deceive(coupled):

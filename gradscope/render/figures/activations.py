@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,6 +14,7 @@ from gradscope.record.run import Run
 from gradscope.render import curves, marks, rows, scales, theme
 from gradscope.render.words import count, plain
 from gradscope.signals.activations import dead_share, saturated_share
+from gradscope.signals.events import broke_at
 from gradscope.signals.profiles import Profile
 from gradscope.signals.reduce import across_layers, extremes
 
@@ -29,6 +31,10 @@ MEANING = {
 }
 
 
+FLAT = ("one-sided", "two-sided")
+"""Slopes of activations of which a share can be told."""
+
+
 def size(runs: Sequence[Run], reports: Sequence[Report]) -> tuple[float, float]:
     return 9.0, 6.4 if len(_measured(runs)) < 2 else 11.6
 
@@ -43,7 +49,9 @@ def draw(figure: theme.Page, runs: Sequence[Run], reports: Sequence[Report]) -> 
     measured = _measured(runs)
     if not measured:
         top = theme.head(figure, TITLE, "", runs=rows.labels(runs))
-        return theme.say(theme.stack(figure, [1], top=top)[0], "no dead and no saturated share was recorded")
+        there = any(layer.activation in FLAT for run in runs for layer in run.catalogue.layers)
+        why = "" if there else ": no activation that can die or saturate is a module of its own"
+        return theme.say(theme.stack(figure, [1], top=top)[0], f"no dead and no saturated share was recorded{why}")
     parts = figure.subfigures(len(measured), 1, squeeze=False)[:, 0] if len(measured) > 1 else [figure]
     spoken = {f.signal for report in reports for f in report.findings} & set(measured)
     for part, (signal, profiles) in zip(parts, measured.items(), strict=True):
@@ -55,9 +63,15 @@ def draw(figure: theme.Page, runs: Sequence[Run], reports: Sequence[Report]) -> 
 
 
 def _measured(runs: Sequence[Run]) -> dict[str, list[Profile]]:
-    """The measures of which any run has a value."""
-    found = {signal: [measure(run) for run in runs] for signal, measure in MEASURES.items()}
+    """The measures of which any run has a value, up to where it broke: of NaN no unit can be told dead or saturated."""
+    found = {signal: [_whole(run, measure(run)) for run in runs] for signal, measure in MEASURES.items()}
     return {signal: profiles for signal, profiles in found.items() if not all(p.empty for p in profiles)}
+
+
+def _whole(run: Run, profile: Profile) -> Profile:
+    broke = broke_at(run)
+    stop = int(np.searchsorted(profile.steps, broke)) if broke else None
+    return replace(profile, steps=profile.steps[:stop], values=profile.values[:stop], present=profile.present[:stop])
 
 
 def _draw(
@@ -77,7 +91,7 @@ def _draw(
     named = layers if same else max(len(p.layers) for p in profiles)
     scales.layer_axis(by_layer, named, inches=theme.inches(by_layer)[0], label="activation, from input to output")
     said = [f for report in reports for f in report.findings if f.signal == signal]
-    marks.thresholds(by_layer, said, {signal: (1.0, "")}, ends=_ends(profiles, chosen))
+    marks.thresholds(by_layer, said, {signal: (1.0, "")}, curves.last_values(chosen, profiles))
     marks.lane(by_layer, found)
     if len(runs) == 1:
         marks.bands(by_layer, found)
@@ -104,11 +118,6 @@ def _over_steps(axes: Axes, runs: Sequence[Run], profiles: Sequence[Profile]) ->
     axes.text(0.0, 1.03, caption, transform=axes.transAxes, size=8.5, color=theme.QUIET, va="bottom")
 
 
-def _ends(profiles: Sequence[Profile], chosen: Sequence[curves.Curve]) -> tuple[float, float]:
-    found = next((c.of(profiles[c.run]) for c in chosen if c.last), None)
-    return (float(found[0][0]), float(found[0][-1])) if found is not None else (0.0, 0.0)
-
-
 def _reading(profiles: Sequence[Profile], chosen: Sequence[curves.Curve]) -> str:
     """The worst layer of one run at its last finite step, and what the measure means."""
     signal = profiles[0].signal
@@ -121,7 +130,10 @@ def _reading(profiles: Sequence[Profile], chosen: Sequence[curves.Curve]) -> str
         return MEANING[signal]
     worst, half = int(known[values[known].argmax()]), int((values[known] >= 0.5).sum())
     at = f"at {plain(profiles[0].layers[worst], 30)}, the worst layer"
-    text = f"At step {curve.step:,}, {values[worst]:.0%} {WORDS[signal]} {at}"
+    share = f"{values[worst]:.0%}" if values[worst] >= 0.005 else "under 1%"
+    text = f"At step {curve.step:,}, " + (
+        f"{share} {WORDS[signal]} {at}" if values[worst] else f"none {WORDS[signal]} anywhere"
+    )
     if half:
         text += f"; half or more at {half:,} of {count(len(known), 'layer')}"
     return f"{text}. {MEANING[signal]}"

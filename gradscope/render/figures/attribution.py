@@ -64,8 +64,9 @@ def draw(figure: theme.Page, runs: Sequence[Run], reports: Sequence[Report]) -> 
         low, high = _layers(axes, found[i], layers[i], kinds)
         ends.append((low, high))
         axes.set_ylabel("decades, going back")
-        label = "layer, from input to output" if axes is by_layer[-1] else None
-        scales.layer_axis(axes, layers[i], inches=theme.inches(axes)[0], label=label)
+        each = bars.stride(len(layers[i]))
+        label = "layer, from input to output" + (f" (each bar: {each} layers)" if each > 1 else "")
+        scales.layer_axis(axes, layers[i], inches=theme.inches(axes)[0], label=label if axes is by_layer[-1] else None)
         _sum(figure, axes, found[i], kinds, _extent(found, shown))
         if not alone:
             own = marks.over_layers([runs[i]], [reports[i]], [layers[i]]) if reports else []
@@ -115,11 +116,8 @@ def _layers(axes: Axes, parts: Attribution, layers: Sequence[str], kinds: Sequen
     values = {k: np.where(at >= 0, parts.decades[row, at, KINDS.index(k)], 0.0) for k in kinds}
     drawn, edges = bars.together(values, len(layers))
     bars.stacked(axes, drawn, edges)
-    together = int(np.diff(edges).max(initial=1))
     known = np.nan_to_num(np.stack(list(drawn.values())))
     low, high = -float(np.maximum(-known, 0.0).sum(axis=0).max()), float(np.maximum(known, 0.0).sum(axis=0).max())
-    if together > 1:
-        axes.text(0.994, 0.97, f"each bar: {together} layers", transform=axes.transAxes, size=7.5, ha="right", va="top")
     return min(low * 1.08, -LEAST), max(high * 1.08, LEAST)
 
 
@@ -179,6 +177,7 @@ def _over_steps(axes: Axes, runs: Sequence[Run], parts: Attribution, kinds: Sequ
         style = {"linestyle": look.dash, "marker": look.marker, "markevery": (0, max(1, len(few) // 6)), "markersize": 4.0}
         axes.plot(parts.steps[few], parts.total[few, KINDS.index(kind)], color=theme.KINDS[kind].colour, label=kind, **style)
     axes.plot(parts.steps[few], parts.end_to_end[few], color=theme.INK, lw=1.8, label="end to end")
+    axes.text(1.008, parts.end_to_end[few[-1]], "all", transform=axes.get_yaxis_transform(), size=8, va="center")
     axes.axhline(0.0, color=theme.REFERENCE, lw=1.0)
     axes.margins(y=0.12)
     axes.grid(axis="y")

@@ -82,5 +82,7 @@ def _verdict(figure: theme.Page, runs: Sequence[Run], reports: Sequence[Report])
 def _said(run: Run, finding: Finding, room: int) -> str:
     """Layers, steps and evidence of a finding, cut at ``room`` characters."""
     where = f"{fold(finding.layers, forward_order(run, finding.layers))}, " if finding.layers else ""
-    text = f"{where}steps {span(finding.steps)}: {evidence(finding)}"
+    through = f"time step{'s' * (len(set(finding.timesteps)) > 1)} {span(finding.timesteps)}, " if finding.timesteps else ""
+    when = f"step{'s' * (len(set(finding.steps)) > 1)} {span(finding.steps)}"
+    text = f"{where}{through}{when}: {evidence(finding)}"
     return text if len(text) <= room else f"{text[: room - 1]}…"

@@ -58,12 +58,12 @@ def draw(figure: theme.Page, runs: Sequence[Run], reports: Sequence[Report]) -> 
     if not chosen:
         top = theme.head(figure, TITLE, "", runs=rows.labels(runs))
         return theme.say(theme.stack(figure, [1], top=top)[0], "no gradient by layer was recorded")
-    floor = noise_floor(runs[0]) if len(runs) == 1 and profiles[0].signal == "backward_norm" else None
+    floor = _chance(runs[0]) if len(runs) == 1 and profiles[0].signal == "backward_norm" else None
     legend: list[Artist] = [*curves.handles(chosen)]
     theory = _theory(runs[0], profiles[0]) if len(runs) == 1 else None
     if theory is not None:
         legend.append(Line2D([], [], **THEORY, label="theory, before training"))
-    if floor is not None and not floor.empty:
+    if floor is not None:
         legend.append(Patch(color=theme.CHANCE, label="what chance alone gives"))
     top = theme.head(figure, TITLE, _reading(runs, profiles, gains, chosen), legend, runs=rows.labels(runs))
     found = marks.over_layers(runs, reports, [p.layers for p in profiles])
@@ -75,7 +75,7 @@ def draw(figure: theme.Page, runs: Sequence[Run], reports: Sequence[Report]) -> 
     limits = [f.threshold * scale[f.signal][0] for f in findings if marks.drawable(f, scale)]
     expected = theory[np.isfinite(theory)].tolist() if theory is not None else []
     shelf = scales.log_axis(above, (c for curve in chosen if (c := curve.of(profiles[curve.run]))), also=[*limits, *expected])
-    if floor is not None and not floor.empty and "hidden_backward_ratio" in scale:
+    if floor is not None and "hidden_backward_ratio" in scale:
         middle, x = scale["hidden_backward_ratio"][0], np.arange(1.0, len(floor.layers) + 1.0)
         limits_kept = above.get_ylim()
         above.fill_between(x, middle / floor.values[0], middle * floor.values[0], color=theme.CHANCE, lw=0, zorder=0.2)
@@ -84,7 +84,7 @@ def draw(figure: theme.Page, runs: Sequence[Run], reports: Sequence[Report]) -> 
     if theory is not None:
         above.plot(np.arange(1.0, len(theory) + 1.0), theory, **THEORY, zorder=4, gid="theory")
     above.set_ylabel(NORMS[profiles[0].signal])
-    marks.thresholds(above, findings, scale, ends=_ends(profiles, chosen))
+    marks.thresholds(above, findings, scale, curves.last_values(chosen, profiles))
     if len(runs) == 1:
         for panel in axes:
             marks.bands(panel, found)
@@ -95,6 +95,12 @@ def draw(figure: theme.Page, runs: Sequence[Run], reports: Sequence[Report]) -> 
     above.set_xlim(axes[-1].get_xlim())
     marks.lane(above, found)
     return None
+
+
+def _chance(run: Run) -> Profile | None:
+    """The factors within which chance alone leaves a ratio; None where they are not known, or one layer has them: no shape."""
+    floor = noise_floor(run)
+    return None if floor.empty or len(floor.layers) < 2 else floor
 
 
 def _theory(run: Run, profile: Profile) -> Floats | None:
@@ -132,12 +138,6 @@ def _scale(profiles: Sequence[Profile], chosen: Sequence[curves.Curve]) -> dict[
         for signal, at in references.items()
         if len(values) >= -at and states[at] == State.FINITE
     } | {"backward_norm": (1.0, "")}
-
-
-def _ends(profiles: Sequence[Profile], chosen: Sequence[curves.Curve]) -> tuple[float, float]:
-    """The first and the last layer's value at the last finite step."""
-    found = next((c.of(profiles[c.run]) for c in chosen if c.last), None)
-    return (float(found[0][0]), float(found[0][-1])) if found is not None else (0.0, 0.0)
 
 
 def _reading(runs: Sequence[Run], profiles: Sequence[Profile], gains: Sequence[Profile], chosen: Sequence[curves.Curve]) -> str:

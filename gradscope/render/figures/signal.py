@@ -64,10 +64,10 @@ def draw(figure: theme.Page, runs: Sequence[Run], reports: Sequence[Report]) -> 
         shelf = scales.log_axis(axes, every, also=[1.0, *limits])
         axes.axhline(1.0, color=theme.REFERENCE, lw=1.0, zorder=1)
         _curves(axes, shelf, chosen[i], found[i], layers)
-        axes.set_ylabel("of where it begins")
+        axes.set_ylabel("against where it begins")
         label = "layer, from input to output" if axes is panels[-1] else None
         scales.layer_axis(axes, layers, inches=theme.inches(axes)[0], label=label)
-        marks.thresholds(axes, said, scale, ends=_ends(found[i][1], chosen[i]))
+        marks.thresholds(axes, said, scale, curves.last_values(chosen[i], [found[i][1]]))
         if len(shown) > 1 or len(runs) > 1:
             own = marks.over_layers([runs[i]], [reports[i]], [layers]) if reports else []
             codes = ", ".join(f"{m.finding.code} {m.finding.rule}" for m in own[: marks.MOST])
@@ -119,11 +119,6 @@ def _scale(back: Profile, chosen: Sequence[curves.Curve]) -> dict[str, tuple[flo
     if len(back.layers) > 1 and found[1][-2] == State.FINITE:
         scale["hidden_backward_ratio"] = (float(found[0][-2]), f" of the gradient at {plain(back.layers[-2], 24)}")
     return scale
-
-
-def _ends(back: Profile, chosen: Sequence[curves.Curve]) -> tuple[float, float]:
-    found = next((c.of(back) for c in chosen if c.last), None)
-    return (float(found[0][0]), float(found[0][-1])) if found is not None else (0.0, 0.0)
 
 
 def _reading(runs: Sequence[Run], found: Sequence[Sequence[Profile]]) -> str:

@@ -42,7 +42,9 @@ def draw(figure: theme.Page, runs: Sequence[Run], reports: Sequence[Report]) -> 
     names = _names(runs)
     if not names:
         top = theme.head(figure, TITLE, "", runs=rows.labels(runs))
-        return theme.say(theme.stack(figure, [1], top=top)[0], "no gradient through time was recorded: no layer is recurrent")
+        recurrent = any(layer.recurrent for run in runs for layer in run.catalogue.layers)
+        why = "no gradient through time was recorded" + ("" if recurrent else ": no layer is recurrent")
+        return theme.say(theme.stack(figure, [1], top=top)[0], why)
     shown = names[:MOST]
     profiles = {name: [_along_time(run, name) for run in runs] for name in shown}
     chosen = {name: curves.curves(runs, profiles[name]) for name in shown}
@@ -60,13 +62,12 @@ def draw(figure: theme.Page, runs: Sequence[Run], reports: Sequence[Report]) -> 
         shelf = scales.log_axis(axes, values, also=[1.0, *limits])
         axes.axhline(1.0, color=theme.REFERENCE, lw=1.0, zorder=1)
         curves.draw(axes, shelf, chosen[name], profiles[name])
-        axes.set_ylabel("of the last time step's")
+        axes.set_ylabel("against the last time step's")
         times = max((p.layers for p in profiles[name]), key=len)
         scales.layer_axis(axes, times, inches=theme.inches(axes)[0], label="time step, first to last")
         own = [f for f in findings if name in f.layers]
-        marks.thresholds(
-            axes, own, {SIGNAL: (1.0, " of the gradient at the last time step")}, ends=_ends(profiles[name], chosen[name])
-        )
+        said = {SIGNAL: (1.0, " of the gradient at the last time step")}
+        marks.thresholds(axes, own, said, curves.last_values(chosen[name], profiles[name]))
         if len(runs) == 1:
             marks.bands(axes, over[name])
         marks.lane(axes, over[name])
@@ -114,14 +115,10 @@ def _map(figure: theme.Page, axes: Axes, run: Run, profile: Profile) -> None:
     scales.step_axis(axes, end, label=label + maps.shared(raster, "time step"))
     scales.layer_axis(axes, profile.layers, axis="y", inches=tall, label="time step")
     axes.yaxis.set_label_coords(-0.62 / wide, 0.5)
-    maps.bar(figure, [axes], colours, "of the last", cmap=theme.RATIO)
+    maps.bar(figure, [axes], colours, "against the last time step's", cmap=theme.RATIO)
+    axes.text(0.0, 1.03, "Over the steps", transform=axes.transAxes, size=8.5, color=theme.QUIET, va="bottom")
     if special := maps.legend([profile]):
-        axes.legend(handles=special, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=len(special), borderaxespad=0.2)
-
-
-def _ends(profiles: Sequence[Profile], chosen: Sequence[curves.Curve]) -> tuple[float, float]:
-    found = next((c.of(profiles[c.run]) for c in chosen if c.last), None)
-    return (float(found[0][0]), float(found[0][-1])) if found is not None else (0.0, 0.0)
+        axes.legend(handles=special, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=len(special), borderaxespad=0.2)
 
 
 def _reading(

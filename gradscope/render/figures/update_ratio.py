@@ -49,7 +49,9 @@ def draw(figure: theme.Page, runs: Sequence[Run], reports: Sequence[Report]) -> 
     by_layer.set_ylabel("update / weight")
     names = profiles[0].layers if len({p.layers for p in profiles}) == 1 else max(len(p.layers) for p in profiles)
     scales.layer_axis(by_layer, names, inches=theme.inches(by_layer)[0], label="layer, from input to output")
-    marks.thresholds(by_layer, [f for r in reports for f in r.findings], {"update_ratio": (1.0, "")}, ends=(USUAL, USUAL))
+    marks.thresholds(
+        by_layer, [f for r in reports for f in r.findings], {"update_ratio": (1.0, "")}, curves.last_values(chosen, profiles)
+    )
     marks.lane(by_layer, found)
     if len(runs) == 1:
         marks.bands(by_layer, found)
