@@ -106,6 +106,10 @@ class Gather:
         else:
             self.wait(pile, slot, output, entries)
 
+    def passed(self, slot: int, rows: int, entries: int) -> None:
+        """A station without a value: only the gradient that comes back to it will be seen."""
+        self._seen.append((self.turn, slot, rows, entries))
+
     def inputs(self, slot: int, inputs: Tensor, dim: int, activation: Activation, pile: Pile | None = None) -> None:
         """An activation's inputs: the share of its entries on a flat part, or which units pass something on."""
         if activation.kind == "two-sided":

@@ -49,6 +49,7 @@ class Graph:
         self.leaves: dict[Node, list[Node]] = {}
         """Accumulators of leaves, and the nodes that take the leaf."""
         heap: list[tuple[int, int, Node]] = []
+        self._dominators: dict[Node, Node | None] | None = None
         self.roots = dict.fromkeys(roots)
         for root in self.roots:
             self.consumers[root] = []
@@ -73,6 +74,8 @@ class Graph:
 
     def dominators(self) -> dict[Node, Node | None]:
         """Immediate dominator of each node as seen from the roots; None at a root (Cooper, Harvey & Kennedy 2001)."""
+        if self._dominators is not None:
+            return self._dominators
         parent: dict[Node, Node | None] = {}
         depth: dict[Node | None, int] = {None: 0}
         for node in self.nodes:
@@ -81,6 +84,7 @@ class Graph:
                 found = consumer if i == 0 else _meet(found, consumer, parent, depth)
             parent[node] = found
             depth[node] = depth[found] + 1
+        self._dominators = parent
         return parent
 
     def trunk(self, candidates: Iterable[Node]) -> set[Node]:

@@ -188,11 +188,12 @@ class Layers:
             return
         survey = self.survey
         if survey.looking:
-            self._walk([t.grad_fn for t in roots])
+            survey.find_streams(self._walk([t.grad_fn for t in roots]), self.nodes)
         elif survey.functional.known or (survey.loops.known and self._through_time):
             graph = Graph([t.grad_fn for t in roots])
             survey.functional.read(graph, self.nodes, self.gather, learn=False)
             self._follow_loops(graph)
+        survey.streams.follow(self)
         main = next((t for t in roots if t.dim() >= 2), next((t for t in roots if t.numel() > 1), None))
         if main is not None:
             self.output.see(main, self.guard)
@@ -228,9 +229,11 @@ class Layers:
         if roots := [node for node, k in self.nodes.items() if k == key]:
             self._walk(roots)
 
-    def _walk(self, roots: Sequence[Node]) -> None:
+    def _walk(self, roots: Sequence[Node]) -> Graph:
         self._walked.add(self.gather.turn)
-        self._follow_loops(self.survey.walk(roots, self.nodes, self.aliases, self._stations, self.gather))
+        graph = self.survey.walk(roots, self.nodes, self.aliases, self._stations, self.gather)
+        self._follow_loops(graph)
+        return graph
 
 
 def _reaches_parameters(module: nn.Module) -> bool:

@@ -19,6 +19,7 @@ from gradscope.capture.graph import Graph, Node, behind, way_back
 from gradscope.capture.loops import Loops
 from gradscope.capture.naming import parameter_names
 from gradscope.capture.piles import Key, Memory
+from gradscope.capture.streams import Streams
 from gradscope.record.manifest import LayerInfo
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class Survey:
         """The modules to hook: all that could be stations while they are looked for, those that are from then on."""
         self.functional = Functional(self.modules, notes)
         self.loops = Loops(self.modules, notes)
+        self.streams = Streams(self.modules)
         self.looking = True
         """Whether stations are looked for."""
         self._looks = 1
@@ -128,13 +130,19 @@ class Survey:
             self._describe(name, name in on_trunk, seen[name])
         return graph
 
+    def find_streams(self, graph: Graph, nodes: Mapping[Node, Key]) -> None:
+        """Makes stations of sums that no module gives, where many of them stand in a row between two stations."""
+        trunk = [node for node, (name, _) in nodes.items() if name in self.infos and self.infos[name].trunk]
+        for info in self.streams.learn(graph, trunk, nodes):
+            self.infos[info.name] = replace(info, order=self.infos.get(info.name, replace(info, order=len(self.infos))).order)
+
     def complete(self, reached: frozenset[str]) -> None:
         """After the backwards of a step: what ran in them only, under a reentrant checkpoint, and the order of everything."""
         for name in sorted(reached):
             if name not in self.infos and self._is_leaf(name):
                 self._describe(name, False, _Seen())
                 self.notes["layers: the inside of a reentrant checkpoint is recorded, but not taken to be on the trunk"] = None
-        ordered = sorted(self.infos.values(), key=lambda info: self._order.get(info.name, len(self._order)))
+        ordered = sorted(self.infos.values(), key=self._place)
         self.infos = {info.name: info if info.order == i else replace(info, order=i) for i, info in enumerate(ordered)}
 
     def finish(self, reached: frozenset[str], *, walked: bool) -> None:
@@ -155,9 +163,14 @@ class Survey:
             self._looks -= 1
             if self._looks <= 0:
                 self.looking = False
-                self.watched = {name: self.modules[name] for name in self.infos}
+                self.watched = {name: self.modules[name] for name in self.infos if name in self.modules}
 
     # ---- inside
+
+    def _place(self, info: LayerInfo) -> tuple[int, bool]:
+        """Where a station stands in forward order: a stream right before the module that reads it."""
+        reader = self.streams.known.get(info.name, (info.name,))[0]
+        return self._order.get(reader, len(self._order)), reader == info.name
 
     def _look_again(self, looks: int) -> None:
         self._looks = looks

@@ -39,16 +39,17 @@ class ParameterInfo:
 class LayerInfo:
     """One station: a place whose output and back-propagated gradient are recorded, in forward order.
 
-    ``kind`` is the module's class. ``trunk`` marks the stations that every path from input to loss passes (the dominators
-    of the output that hold a matrix): profiles over depth are drawn along them. ``width`` is the number of units (features
-    or channels), ``activation`` how an activation's slope behaves: ``one-sided`` (flat for negative inputs: a unit can
-    die), ``two-sided`` (flat at both ends: it can saturate), ``other``, or null for what is no activation. A layer whose output
-    goes into an activation called as a function has that one's, and ``function`` names it by the class of the same module.
-    ``block`` is the enclosing member of a ``Sequential`` or ``ModuleList``. ``dtype`` is the number format of the output and of
-    its gradient. ``readers`` is how many operations take the output, null where that is not known, and ``adds`` the stations
-    whose output, as it is, is a part of the sum that this one's output is or that its operation takes. ``source`` is the
-    station that the input comes from, null where it is not one alone or more than operations without parameters stands between;
-    ``through`` names these in order: ``mean``, ``pooling``, ``product`` with a constant (a dropout is one), ``activation``.
+    ``kind`` is the module's class, or ``stream`` for the input of a module that is no module's output. ``trunk`` marks the
+    stations that every path from input to loss passes (the dominators of the output that hold a matrix): profiles over depth
+    are drawn along them. ``width`` is the number of units (features or channels), ``activation`` how an activation's slope
+    behaves: ``one-sided`` (flat for negative inputs: a unit can die), ``two-sided`` (flat at both ends: it can saturate),
+    ``other``, or null for what is no activation. A layer whose output goes into an activation called as a function has that
+    one's, and ``function`` names it by the class of the same module. ``block`` is the enclosing member of a ``Sequential`` or
+    ``ModuleList``. ``dtype`` is the number format of the output and of its gradient. ``readers`` is how many operations take
+    the output, null where that is not known, and ``adds`` the stations whose output, as it is, is a part of the sum that this
+    one's output is or that its operation takes. ``source`` is the station that the input comes from, null where it is not one
+    alone or more than operations without parameters stands between; ``through`` names these in order: ``mean``, ``pooling``,
+    ``product`` with a constant (a dropout is one), ``activation``.
     """
 
     name: str

@@ -65,6 +65,8 @@ class Plain:
         self.update: list[float] = []
         self.parameters: list[dict[str, dict[str, Value]]] = []
         self.layers: list[dict[Key, dict[str, Value]]] = []
+        self.streams: list[dict[Key, dict[str, Value]]] = []
+        """By the input of a module: what reaches it where it is a station of its own."""
         if calls:
             for name, module in model.named_modules():
                 if module is not model:
@@ -79,6 +81,7 @@ class Plain:
         self._seen: list[dict[Key, tuple[Tensor, Tensor]]] = []
         self._inputs: dict[Key, list[Tensor]] = {}
         self._taken: dict[Key, list[Tensor]] = {}
+        self._streams: dict[Key, list[Tensor]] = {}
         self._open: dict[Key, tuple[Tensor, Tensor]] = {}
         self._calls: dict[str, int] = {}
         self._entered: dict[str, int] = {}
@@ -91,6 +94,16 @@ class Plain:
                 key = (name, self._entered.get(name, 0))
                 self._entered[name] = key[1] + 1
                 self._inputs.setdefault(key, []).append(args[0].detach().clone())
+                if args[0].requires_grad and not args[0].is_leaf:
+                    args[0].register_hook(self._arriving((f"input of {name}", key[1])))
+
+        return hook
+
+    def _arriving(self, key: Key) -> Callable[[Tensor], None]:
+        """The gradient at a module's input, summed over all that read it."""
+
+        def hook(gradient: Tensor) -> None:
+            self._streams.setdefault(key, []).append(gradient.double() / self.scale())
 
         return hook
 
@@ -148,6 +161,7 @@ class Plain:
         if self._weights:
             self.update.append(whole(row["update_norm"] for row in rows.values()) or 0.0)
         self.layers.append(self._layer_columns())
+        self.streams.append(self._stream_columns())
         self._forget()
 
     def _layer_columns(self) -> dict[Key, dict[str, Value]]:
@@ -175,6 +189,13 @@ class Plain:
                 row["saturated_share"] = saturated_share(module, torch.cat([i.flatten() for i in inputs]))
             result[key] = row
         return result
+
+    def _stream_columns(self) -> dict[Key, dict[str, Value]]:
+        columns: dict[Key, dict[str, Value]] = {}
+        for key, gradients in self._streams.items():
+            rows = sum(len(g) if g.dim() else 1 for g in gradients)
+            columns[key] = {"backward_norm": norm(torch.cat([g.flatten() for g in gradients])), "rows": float(rows)}
+        return columns
 
 
 def gradient_columns(p: Tensor, scale: float = 1.0) -> dict[str, Value]:
@@ -282,7 +303,7 @@ def agree_layers(run: Run, plain: Plain, step: int, rel: float, unseen: Collecti
     leaves = {k for k in plain.layers[step] if any(True for _ in modules[k[0]].parameters(recurse=False))}
     assert leaves - recorded == {key for at, key in unseen if at == step}, step
     for key in recorded:
-        for column, expected in plain.layers[step][key].items():
+        for column, expected in (plain.layers[step].get(key) or plain.streams[step][key]).items():
             same(value(run, "layers", column, step, key), expected, rel, (step, key, column))
 
 

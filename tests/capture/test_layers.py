@@ -668,6 +668,37 @@ def test_the_trunk_of_a_residual_net_is_its_stream(norm_first: bool) -> None:
     assert trunk(run) == ends
 
 
+class WrittenOut(nn.Module):
+    """A highway net in one forward pass (Srivastava et al. 2015): its stream is no module's output."""
+
+    def __init__(self, layers: int) -> None:
+        super().__init__()
+        self.stem, self.head = nn.Linear(8, 6), nn.Linear(6, 4)
+        self.layers = nn.ModuleList([nn.Linear(6, 12) for _ in range(layers)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.stem(x)
+        for layer in self.layers:
+            new, gate = layer(h).chunk(2, 1)
+            h = torch.sigmoid(gate) * torch.tanh(new) + (1.0 - torch.sigmoid(gate)) * h
+        out: Tensor = self.head(h)
+        return out
+
+
+def test_a_stream_that_is_no_module_s_output_is_read_where_modules_take_it() -> None:
+    run, _ = held(lambda: WrittenOut(4), plain_loop)
+    stream = ["input of layers.1", "input of layers.2", "input of layers.3", "input of head"]
+    assert trunk(run) == ["stem", *stream, "head"]
+    assert names(run)[:4] == ["stem", "layers.0", "input of layers.1", "layers.1"]
+    assert {i.width for i in run.catalogue.layers if i.kind == "stream"} == {6}
+    assert value(run, "layers", "forward_norm", 0, ("input of layers.1", 0)) is None
+
+
+def test_between_the_stations_of_blocks_a_row_of_two_sums_is_left_alone() -> None:
+    run, _ = held(lambda: WrittenOut(2), plain_loop)
+    assert trunk(run) == ["stem", "head"]
+
+
 def test_the_trunk_of_a_plain_net_is_every_matrix() -> None:
     run, _ = held(lambda: mlp(nn.ReLU, 5), plain_loop)
     assert trunk(run) == ["0", "2", "4", "6", "8"]

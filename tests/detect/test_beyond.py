@@ -6,6 +6,7 @@ twin is healthy: the label is that of the difference.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import pytest
@@ -249,6 +250,34 @@ def forgetful_gru(*, cured: bool) -> Training:
     return Training(model, adam(model, 1e-2), drawn(shown_first), steps=64)
 
 
+class WrittenOut(nn.Module):
+    """A highway net in one forward pass (Srivastava et al. 2015); its gates' bias says how much passes on unchanged."""
+
+    def __init__(self, bias: float) -> None:
+        super().__init__()
+        self.stem, self.head = nn.Linear(64, 32), nn.Linear(32, 10)
+        self.layers = nn.ModuleList(nn.Linear(32, 64) for _ in range(20))
+        for layer in self.layers:
+            nn.init.constant_(layer.bias[32:], bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.stem(x)
+        for layer in self.layers:
+            new, gate = layer(h).chunk(2, 1)
+            h = gate.sigmoid() * new.tanh() + (1.0 - gate.sigmoid()) * h
+        return self.head(h)
+
+
+def gates_that_let_nothing_pass(*, cured: bool) -> Training:
+    model = WrittenOut(-3.0 if cured else 4.0)
+    return Training(model, adam(model, 3e-3), shuffled(digits()), steps=64)
+
+
+def optimizer_of_another_copy(*, cured: bool) -> Training:
+    model = mlp([64, 64, 64, 10])
+    return Training(model, sgd(model if cured else copy.deepcopy(model), 0.1), shuffled(digits()))
+
+
 def leaky_net_of_14_layers(*, cured: bool) -> Training:
     """Twice He's gain: 2^12 from the last hidden layer to the first."""
     model = mlp([64, *[48] * 13, 10], nn.LeakyReLU, 2**0.5 if cured else 2**1.5)
@@ -277,6 +306,8 @@ SICK = {
     slow_language_model: "slow-learning",
     gelu_net_of_20_layers: "vanishing-gradients",
     forgetful_gru: "vanishing-gradients",
+    gates_that_let_nothing_pass: "vanishing-gradients",
+    optimizer_of_another_copy: "slow-learning",
     leaky_net_of_14_layers: "exploding-gradients",
     gelu_layer_far_below_0: "dead-units",
     square_root_at_0: "non-finite",

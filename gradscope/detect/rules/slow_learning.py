@@ -12,6 +12,8 @@ training has hardly begun:
   won next to nothing. Both are to first order: the gradient's steady part, times the way, over the loss. A network whose head
   starts at 0, or small, has no offset or scale that could be wrong, and shows itself by this sign alone.
 
+A run in which no weight moved at all has no direction either, and needs the other signs alone.
+
 They tell a slow run from one that began converged, whose gradients are small and may agree as well.
 
 ## Why it is bad
@@ -25,6 +27,7 @@ A learning rate that is still warming up is left alone. So are frozen parameters
 ## What to do
 
 - Look whether a schedule, or a loss that is scaled down, makes it small.
+- Where no weight moved at all: look whether the optimizer was given this model's parameters, or those of another copy of it.
 
 ## References
 
@@ -127,20 +130,25 @@ def check(case: Case) -> Iterator[Finding]:
         return
     cosine = _known(series(case.run, "grad_cosine"))
     steps = moved.step - case.steps[0] + 1
+    still = moved.displacement == 0.0  # no way at all has no direction
     if not (
         moved.displacement < DISPLACEMENT.value
-        and moved.straightness > STRAIGHT.value / np.sqrt(steps)
+        and (still or moved.straightness > STRAIGHT.value / np.sqrt(steps))
         and len(cosine)
         and np.median(cosine) > COSINE.value
         and (_untrained(case) or _hardly_begun(case, moved, float(np.median(cosine))))
     ):
         return
+    what = f"the weights moved by {moved.displacement:.1e} of their norm, in a steady direction"
+    why = "the learning rate is far too small"
+    if still:
+        what = "no weight moved at all, although the gradient points somewhere steadily"
+        why = "the learning rate is next to 0, or the optimizer holds other parameters than the model's"
     yield Finding(
         CODE,
         NAME,
         SEVERITY,
-        f"In {steps} steps the weights moved by {moved.displacement:.1e} of their norm, in a steady direction, and "
-        f"{case.learned}: the learning rate is far too small.",
+        f"In {steps} steps {what}, and {case.learned}: {why}.",
         "displacement",
         moved.displacement,
         DISPLACEMENT.value,

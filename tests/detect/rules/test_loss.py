@@ -122,6 +122,14 @@ def test_slowness_turns_at_a_hundredth_of_the_weights() -> None:
         assert run.says("GS303") is speaks
 
 
+def test_weights_that_do_not_move_at_all_are_no_healthy_run() -> None:
+    still = {"displacement_norm": np.zeros(STEPS), "update_norm": np.zeros(STEPS)}
+    (finding,) = SLOW.having(**still).findings("GS303")
+    assert finding.value == 0.0
+    assert "the optimizer holds other parameters than the model's" in finding.message
+    assert not SLOW.having(**still, grad_cosine=np.zeros(STEPS)).says("GS303")
+
+
 @pytest.mark.parametrize(
     "changed",
     [
