@@ -135,7 +135,7 @@ class Moments:
             return
         self.parameters = self._refresh()
         self._latest = self.parameters.measure(full=self._full, inverse_scale=self.inverse_scale)
-        if not self._latest.present.any():
+        if not (self._latest.whole or self._latest.present.any()):
             self.note("gradients: gone when backward ended; pass the optimizers that step inside it to watch")
 
     # ---- the optimizer's step
@@ -189,7 +189,7 @@ class Moments:
             else:
                 return
         latest, before = self._latest, self._raw
-        mine = self._owned([optimizer]) if len(self.optimizers) > 1 else np.ones(len(parameters.items), bool)
+        mine = self._owned([optimizer]) if len(self.optimizers) > 1 else parameters.every
         self._raw = latest if before is None else parameters.merged(before, latest, mine)
         if parameters.moved(latest, mine):
             clipped = parameters.measure(full=False, inverse_scale=inverse)

@@ -1,7 +1,7 @@
 """Norms and counts of many tensors with few operations, exact where float32 would underflow.
 
-Small tensors are copied by one fused call into a flat float64 scratch, sorted by size, so that all tensors of one size are
-the rows of one matrix and a statistic of all of them is one operation. Large ones are read in place. The squares of a
+Small tensors are copied into a flat float64 scratch, sorted by size, so that all tensors of one size are the rows of one matrix
+and a statistic of all of them is one operation. Large ones are read in place. The squares of a
 float32 underflow near 1e-23 and overflow near 1e19, so a large tensor is read in float64 until a host-side look at its
 values (``learn``) has shown that float32 serves; a float32 norm that falls outside that range all the same is reported as
 absent by ``learn``, never as a wrong number.
@@ -9,7 +9,8 @@ absent by ``learn``, never as a wrong number.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
 from typing import Any, cast
 
 import numpy as np
@@ -43,6 +44,15 @@ def is_settled(norms: Floats) -> Bools:
     """Which of the norms may be taken in float32 until the next look at them."""
     seen = np.abs(norms)
     return np.isnan(seen) | ((seen >= SETTLED[0]) & (seen <= SETTLED[1]))
+
+
+_KIND: Callable[[Tensor], tuple[torch.dtype, torch.layout]] = attrgetter("dtype", "layout")
+PLAIN = {(torch.float32, torch.strided)}
+
+
+def kinds_of(tensors: Iterable[Tensor]) -> set[tuple[torch.dtype, torch.layout]]:
+    """Types and layouts among the tensors; ``PLAIN`` where each is of float32 and dense."""
+    return set(map(_KIND, tensors))
 
 
 def local(tensor: Any) -> Tensor:
@@ -87,61 +97,74 @@ class Scratch:
     """A flat copy of the small tensors of a packing, then an even sample of each large one, with views into it.
 
     ``rows`` are the small tensors as one (count, size) matrix per size, ``samples`` the pieces that stand for the large ones.
+    It lies at the beginning of ``room``, where that is given.
     """
 
-    def __init__(self, packing: Packing) -> None:
+    def __init__(self, packing: Packing, room: Tensor | None = None) -> None:
         small = [packing.sizes[i] for i in packing.small]
         spans = [c * n for c, n in packing.groups]
         samples = [packing.sampled(i) for i in packing.big]
-        self.flat = torch.zeros(sum(spans) + sum(samples), dtype=packing.dtype, device=packing.device)
+        if room is None:
+            room = torch.zeros(packing.entries, dtype=packing.dtype, device=packing.device)
+        self.flat = room[: packing.entries]
+        self.small = self.flat[: sum(small)]
         pieces = torch.split(self.flat, small + samples)
         self.views = [v.view(packing.shapes[i]) for v, i in zip(pieces, packing.small, strict=False)]
         self.samples = pieces[len(small) :]
-        self.targets = [*self.views, *self.samples]
         parts = torch.split(self.flat, spans + samples)
         self.rows = [p.view(c, n) for p, (c, n) in zip(parts, packing.groups, strict=False)]
 
 
 class Packing:
-    """Statistics of a fixed list of tensors of fixed shapes, all on one device; each result is (n,) in list order.
+    """Statistics of a fixed list of tensors of fixed shapes, all on one device; each result is (n,), in pieces, in ``order``.
 
     ``tensors`` given to the methods are parallel to the ``shapes`` of the constructor; a ``None`` among them reads as zeros
-    and is for the caller to mark as absent.
+    and is for the caller to mark as absent. ``staging`` is room for the entries of all small ones in float32, on a CPU.
     """
 
-    def __init__(self, shapes: Sequence[torch.Size], device: torch.device) -> None:
+    def __init__(self, shapes: Sequence[torch.Size], device: torch.device, staging: Tensor | None = None) -> None:
         self.shapes = tuple(shapes)
         self.sizes = sizes = tuple(s.numel() for s in shapes)
         self.device = device
         self.dtype = wide(device)
-        small = sorted((i for i, n in enumerate(sizes) if n <= SMALL), key=lambda i: (sizes[i], i))
+        small = sorted((i for i, n in enumerate(sizes) if n <= SMALL), key=lambda i: (sizes[i], self.shapes[i], i))
         self.small = small
         self.big = [i for i, n in enumerate(sizes) if n > SMALL]
+        self.order = [*small, *self.big]
+        self.entries = sum(sizes[i] for i in small) + sum(map(self.sampled, self.big))
         self.groups: list[tuple[int, int]] = []  # (count, size) of each run of equal sizes
         for i in small:
             if self.groups and self.groups[-1][1] == sizes[i]:
                 self.groups[-1] = (self.groups[-1][0] + 1, sizes[i])
             else:
                 self.groups.append((1, sizes[i]))
-        order = small + self.big
-        inverse = sorted(range(len(order)), key=order.__getitem__)
-        self._inverse = None if inverse == order == list(range(len(order))) else torch.tensor(inverse, device=device)
+        self._staged = None if staging is None else staging[: sum(sizes[i] for i in small)]
+        self._runs = [] if self._staged is None else self._joined(self._staged)
         self.careful: dict[str, set[int]] = {}
         """The large tensors that are read in float64, by what they are: a gradient may underflow where its weight does not."""
         self.learnt: dict[str, set[int]] = {}
         """What ``careful`` is to be by the values that reached the host so far; see ``adopt``."""
 
-    def load(self, scratch: Scratch, tensors: Sequence[Tensor | None], *, whole: bool) -> Scratch:
-        """Copies the small tensors and the samples of the large ones into the scratch by one fused call.
+    def load(
+        self, scratch: Scratch, tensors: Sequence[Tensor | None], *, whole: bool, alike: bool = False, sampled: bool = True
+    ) -> None:
+        """Copies the small tensors and, where ``sampled``, the samples of the large ones into the scratch by a few fused calls.
 
-        ``whole`` says that all are there and have their shapes: nothing is looked at one by one.
+        ``whole`` says that all are there and have their shapes: nothing is looked at one by one. ``alike``, that all of these
+        are ``PLAIN``: on a CPU those of one shape are then joined first, which costs less than a copy each.
         """
         if whole:
             all_there = cast(Sequence[Tensor], tensors)
-            source = [all_there[i] for i in self.small] + [all_there[i].reshape(-1)[:: self._stride(i)] for i in self.big]
-            if source:
-                torch._foreach_copy_(scratch.targets, source)
-            return scratch
+            samples = [all_there[i].reshape(-1)[:: self._stride(i)] for i in self.big] if sampled else []
+            if alike and self._staged is not None:
+                for at, joined in self._runs:
+                    (torch.cat if self.shapes[at[0]] else torch.stack)([all_there[i] for i in at], out=joined)
+                scratch.small.copy_(self._staged)
+                if samples:
+                    torch._foreach_copy_(scratch.samples, samples)
+            elif targets := [*scratch.views, *(scratch.samples if sampled else ())]:
+                torch._foreach_copy_(targets, [all_there[i] for i in self.small] + samples)
+            return
         into, source = [], []
         for view, i in zip(scratch.views, self.small, strict=True):
             tensor = tensors[i]
@@ -153,7 +176,7 @@ class Packing:
             else:  # the stored values of a sparse one
                 view.zero_()
                 view.view(-1)[: tensor.numel()].copy_(tensor.reshape(-1))
-        for piece, i in zip(scratch.samples, self.big, strict=True):
+        for piece, i in zip(scratch.samples, self.big, strict=True) if sampled else ():
             tensor = tensors[i]
             if tensor is not None and tensor.numel() == self.sizes[i]:
                 into.append(piece)
@@ -162,15 +185,15 @@ class Packing:
                 piece.zero_()
         if into:
             torch._foreach_copy_(into, source)
-        return scratch
 
     # ---- statistics: ``scratch`` holds what ``load`` read of the same ``tensors``
 
-    def norms(self, kind: str, scratch: Scratch, tensors: Sequence[Tensor | None]) -> Tensor:
+    def norms(self, kind: str, scratch: Scratch, tensors: Sequence[Tensor | None]) -> list[Tensor]:
         """L2 norm of each tensor; ``kind`` says what they are, see ``learn``."""
-        return self._gather([torch.linalg.vector_norm(r, dim=1) for r in scratch.rows], self._big_norms(kind, tensors))
+        small = [torch.linalg.vector_norm(r, dim=1) for r in scratch.rows]
+        return self._gather(small, self._big_norms(kind, tensors)) if self.big else small
 
-    def maxima(self, scratch: Scratch, tensors: Sequence[Tensor | None]) -> Tensor:
+    def maxima(self, scratch: Scratch, tensors: Sequence[Tensor | None]) -> list[Tensor]:
         """Largest absolute entry of each tensor; NaN where there is one."""
         rest = []
         for t in self._bigs(tensors):
@@ -179,7 +202,7 @@ class Packing:
         small = [torch.maximum(-r.amin(1), r.amax(1)) if r.shape[1] else r.new_zeros(len(r)) for r in scratch.rows]
         return self._gather(small, rest)
 
-    def zeros(self, scratch: Scratch, tensors: Sequence[Tensor | None]) -> Tensor:
+    def zeros(self, scratch: Scratch, tensors: Sequence[Tensor | None]) -> list[Tensor]:
         """Entries of each tensor that are exactly 0. A comparison whose result is a float is the one that sums fast."""
         rest = [t.numel() - torch.count_nonzero(t) for t in self._bigs(tensors)]
         other = (
@@ -187,17 +210,12 @@ class Packing:
         )  # counts up to 2^24 exactly
         return self._gather([r.shape[1] - r.sum(1) for r in other], rest)
 
-    def nonfinite(self, scratch: Scratch, tensors: Sequence[Tensor | None], norms: Tensor) -> Tensor:
-        """Entries of each tensor that are NaN or infinite: x - x is 0 for all others, and cheaper than isfinite.
-
-        Where the ``norms`` are finite there are none; but only a CPU tells that without waiting for it.
-        """
-        if norms.is_cpu and bool(norms.isfinite().all()):
-            return torch.zeros_like(norms)
+    def nonfinite(self, scratch: Scratch, tensors: Sequence[Tensor | None]) -> list[Tensor]:
+        """Entries of each tensor that are NaN or infinite: x - x is 0 for all others, and cheaper than isfinite."""
         rest = [torch.count_nonzero(t - t) for t in self._bigs(tensors)]
         return self._gather([(r - r).nan_to_num_(nan=1.0).sum(1) for r in scratch.rows], rest)
 
-    def dots(self, a: Tensor, b: Tensor) -> Tensor:
+    def dots(self, a: Tensor, b: Tensor) -> list[Tensor]:
         """Inner product of each tensor of one scratch's ``flat`` with its like in another's; samples count for the whole."""
         pieces = torch.split(a * b, [c * n for c, n in self.groups] + [self.sampled(i) for i in self.big])
         sums = [p.view(c, n).sum(1) for p, (c, n) in zip(pieces, self.groups, strict=False)]
@@ -230,9 +248,8 @@ class Packing:
 
     def pieces(self, flat: Tensor) -> dict[int, Tensor]:
         """What a scratch's ``flat`` holds of each tensor."""
-        order = [*self.small, *self.big]
         sizes = [self.sizes[i] for i in self.small] + [self.sampled(i) for i in self.big]
-        return dict(zip(order, torch.split(flat, sizes), strict=True))
+        return dict(zip(self.order, torch.split(flat, sizes), strict=True))
 
     # ---- inside
 
@@ -254,9 +271,19 @@ class Packing:
     def _stride(self, i: int) -> int:
         return -(-self.sizes[i] // SAMPLE)
 
-    def _gather(self, small: list[Tensor], big: Sequence[Tensor]) -> Tensor:
+    def _joined(self, staged: Tensor) -> list[tuple[list[int], Tensor]]:
+        """The small tensors of one shape, and where they are joined along their first dimension."""
+        runs: dict[torch.Size, list[int]] = {}
+        for i in self.small:
+            runs.setdefault(self.shapes[i], []).append(i)
+        places = torch.split(staged, [len(at) * self.sizes[at[0]] for at in runs.values()])
+        return [
+            (at, place.view(len(at) * shape[0], *shape[1:]) if shape else place)
+            for (shape, at), place in zip(runs.items(), places, strict=True)
+        ]
+
+    def _gather(self, small: list[Tensor], big: Sequence[Tensor]) -> list[Tensor]:
         parts = [p.to(self.dtype) for p in small]
         if big:
             parts.append(torch.stack([b.to(self.dtype) for b in big]))
-        joined = torch.cat(parts) if parts else torch.empty(0, dtype=self.dtype, device=self.device)
-        return joined if self._inverse is None else joined[self._inverse]
+        return parts

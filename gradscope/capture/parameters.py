@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from gradscope.capture.distributed import Processes
-from gradscope.capture.packing import SMALL, Scratch, local, wide
+from gradscope.capture.packing import PLAIN, SMALL, Scratch, kinds_of, local, wide
 from gradscope.capture.portions import Portions
 from gradscope.capture.weights import Weights
 from gradscope.record.grid import Bools
@@ -25,6 +25,8 @@ class Reading:
     present: Bools
     marks: list[int]
     """Identity plus version counter of each gradient: a clip or an unscale that comes later moves them."""
+    whole: bool = False
+    """Whether all gradients are known to have been there; ``present`` tells where this does not."""
 
     @property
     def total(self) -> Tensor:
@@ -42,6 +44,8 @@ class Parameters(Portions):
         self._past: tuple[list[Tensor], Tensor] | None = None
         """The gradients at the last call of ``cosine``, in ``_other``, and their square."""
         self._masks: dict[bytes, Tensor] = {}
+        self.every = np.ones(len(self.items), bool)
+        """Of all parameters; never written into."""
         self._norms_only: list[Scratch] | None = None
         """Where gradients are copied of which norms alone are read; ``_gradients`` keeps the others for ``cosine``."""
         self._in_scratch: Reading | None = None
@@ -65,35 +69,35 @@ class Parameters(Portions):
         """
         grads = [p.grad for p in self.items]
         marks = _marks(grads)
-        present = np.array([g is not None for g in grads], bool)
-        tensors: list[Tensor | None] = grads
-        dense = not (self.special or any(g is not None and g.layout is not torch.strided for g in grads))
-        if not dense:
-            tensors = [None if g is None else self._stored(g) for g in grads]
-        whole = dense and bool(present.all())
-        columns: dict[str, list[Tensor]] = {}
+        there = [g for g in grads if g is not None] if 0 in marks else cast(list[Tensor], grads)
+        kinds = kinds_of(there)
+        dense = not self.special and all(layout is torch.strided for _, layout in kinds)
+        tensors = grads if dense else [None if g is None else self._stored(g) for g in grads]
+        present = np.array([g is not None for g in grads], bool) if there is not grads else self.every
+        whole, alike = dense and there is grads, kinds == PLAIN
         if not full and self._norms_only is None:
-            self._norms_only = self.scratches()
+            self._norms_only = self.passing_scratches()
+        norms, maxima, zeros, nonfinite = [], [], [], []
         for (at, pack), scratch in zip(self.parts, self._gradients if full else self._norms_only or [], strict=True):
-            mine = tensors if len(self.parts) == 1 and self.in_order else [tensors[i] for i in at]
-            flat = pack.load(scratch, mine, whole=whole)
-            norms = pack.norms("gradient", flat, mine)
-            columns.setdefault("grad_norm", []).append(norms)
+            mine = tensors if self.in_order else [tensors[i] for i in at]
+            pack.load(scratch, mine, whole=whole, alike=alike, sampled=full)
+            norms.append(pack.norms("gradient", scratch, mine))
             if full:
-                columns.setdefault("grad_max", []).append(pack.maxima(flat, mine))
-                columns.setdefault("zero_count", []).append(pack.zeros(flat, mine))
-                columns.setdefault("nonfinite_count", []).append(pack.nonfinite(flat, mine, norms))
-        of_all = {name: self.join(parts) for name, parts in columns.items()}
-        of_all["grad_norm"] = self.processes.norms(of_all["grad_norm"])
+                maxima.append(pack.maxima(scratch, mine))
+                zeros.append(pack.zeros(scratch, mine))
+                # where the norms are finite all entries are; but only a CPU tells that without waiting for it
+                known = pack.device.type == "cpu" and all(bool(n.isfinite().all()) for n in norms[-1])
+                nonfinite.append([torch.zeros_like(n) for n in norms[-1]] if known else pack.nonfinite(scratch, mine))
+        of_all = {"grad_norm": self.processes.norms(self.join(norms))}
         if full:
-            of_all["grad_max"] = self.processes.maxima(of_all["grad_max"])
-            of_all["zero_count"] = self.processes.sums(self._without_stored(of_all["zero_count"], grads))
-            of_all["nonfinite_count"] = self.processes.sums(of_all["nonfinite_count"])
+            of_all["grad_max"] = self.processes.maxima(self.join(maxima))
+            of_all["zero_count"] = self.processes.sums(self._without_stored(self.join(zeros), grads))
+            of_all["nonfinite_count"] = self.processes.sums(self.join(nonfinite))
         if inverse_scale is not None:
             for name in ("grad_norm", "grad_max"):
                 if name in of_all:
                     of_all[name] = of_all[name] * inverse_scale.to(of_all[name])
-        reading = Reading(of_all, present, marks)
+        reading = Reading(of_all, present, marks, there is grads)
         if full:  # a large sparse gradient's entries are not where its like's are
             big = [g for g, t in zip(grads, tensors, strict=True) if g is not None and t is not None and t.numel() != g.numel()]
             self._in_scratch = reading if self.special or not big else None

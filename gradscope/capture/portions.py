@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gradscope.capture.distributed import Processes
-from gradscope.capture.packing import SAMPLE, SMALL, Packing, Scratch, local
+from gradscope.capture.packing import SAMPLE, SMALL, Packing, Scratch, local, wide
 from gradscope.record.grid import Bools, Floats
 
 PORTION = 65_536
@@ -30,18 +30,28 @@ class Portions:
         self.device = self.items[0].device if self.items else torch.device("cpu")
         self.parts: list[tuple[list[int], Packing]] = []
         shapes = [local(p.detach()).shape for p in self.items]
+        staging = torch.empty(PORTION, dtype=torch.float32, device="cpu")
         for device in dict.fromkeys(p.device for p in self.items):
             mine = [i for i, p in enumerate(self.items) if p.device == device]
-            self.parts += [(at, Packing([shapes[i] for i in at], device)) for at in _portions(mine, shapes, device)]
-        order = [i for at, _ in self.parts for i in at]
+            room = staging if device.type == "cpu" else None
+            self.parts += [(at, Packing([shapes[i] for i in at], device, room)) for at in _portions(mine, shapes, device)]
+        self.in_order = len(self.parts) == 1 and self.parts[0][0] == list(range(len(self.items)))
+        order = [at[j] for at, pack in self.parts for j in pack.order]
         back = sorted(range(len(order)), key=order.__getitem__)
-        self.in_order = back == list(range(len(order)))
-        self._order = None if self.in_order else torch.tensor(back, device=self.device)
+        self._order = None if back == sorted(back) else torch.tensor(back, device=self.device)
         # no shards, no samples: an inner product over all is one of each part
         self._plain = not any(pack.big for _, pack in self.parts) and not any(processes.sharded)
 
     def scratches(self) -> list[Scratch]:
         return [Scratch(pack) for _, pack in self.parts]
+
+    def passing_scratches(self) -> list[Scratch]:
+        """Those that lie on one another: for what is read before the next portion is."""
+        rooms = {
+            device: torch.zeros(max(p.entries for _, p in self.parts if p.device == device), dtype=wide(device), device=device)
+            for device in {pack.device for _, pack in self.parts}
+        }
+        return [Scratch(pack, rooms[pack.device]) for _, pack in self.parts]
 
     def weights(self, at: Sequence[int]) -> Sequence[Tensor]:
         """What this process holds of these parameters, to be read without gradient."""
@@ -63,12 +73,13 @@ class Portions:
         for _, pack in self.parts:
             pack.adopt()
 
-    def join(self, parts: list[Tensor]) -> Tensor:
-        """Values per device -> (n,) in list order on the first device."""
-        if not parts:
+    def join(self, parts: list[list[Tensor]]) -> Tensor:
+        """What the packings say, in order -> (n,) in list order on the first device."""
+        pieces = [p if p.device == self.device else p.to(self.device) for part in parts for p in part]
+        if not pieces:
             return torch.empty(0)
-        whole = parts[0] if len(parts) == 1 else torch.cat([p.to(self.device) for p in parts])
-        return whole if self._order is None else whole[self._order]
+        whole = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+        return whole if self._order is None else whole.index_select(0, self._order)
 
     def dot(self, a: list[Tensor], b: list[Tensor]) -> Tensor:
         """Inner product over all parameters, a scalar."""

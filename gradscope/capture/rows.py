@@ -22,9 +22,9 @@ def parameter_row(
     step: int, parameters: Parameters, raw: Reading, clipped: Reading | None, *, full: bool
 ) -> tuple[Pending, dict[str, Tensor]]:
     """The rows of ``parameters`` and what they add to the row of ``steps``; ``full`` with weights and updates."""
-    of_step = {"total_norm": raw.total} if raw.present.any() else {}
+    of_step = {"total_norm": raw.total} if raw.whole or raw.present.any() else {}
     device = dict(raw.columns)
-    valid = dict.fromkeys(device, raw.present) if not raw.present.all() else {}
+    valid = {} if raw.whole or raw.present.all() else dict.fromkeys(device, raw.present)
     if clipped is not None:
         of_step["clipped_norm"] = clipped.total
         of_step["clip_coefficient"] = clipped.total / raw.total
@@ -129,8 +129,10 @@ def trusting(parameters: Parameters) -> Complete | None:
     return complete
 
 
-def _learning(parameters: Parameters) -> Complete:
-    """Norms that float32 could not hold become absent, and the next ones are read in float64."""
+def _learning(parameters: Parameters) -> Complete | None:
+    """Norms that float32 could not hold become absent, and the next ones are read in float64; None where none can be such."""
+    if not any(pack.big for _, pack in parameters.parts):
+        return None
 
     def complete(arrived: Mapping[str, Floats]) -> tuple[dict[str, Floats], dict[str, Bools]]:
         valid = {}

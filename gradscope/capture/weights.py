@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gradscope.capture.packing import Packing, wide
+from gradscope.capture.packing import PLAIN, Packing, kinds_of, wide
 from gradscope.capture.portions import Portions
 
 
@@ -17,7 +17,7 @@ class Weights:
 
     def __init__(self, portions: Portions) -> None:
         self.portions = portions
-        self._old, self._new = portions.scratches(), portions.scratches()
+        self._old, self._new = portions.scratches(), portions.passing_scratches()
         items, device = portions.items, portions.device
         matrix = [p.dim() >= 2 and p.is_floating_point() for p in items]
         rows = [p.shape[0] ** 0.5 if m else 0.0 for p, m in zip(items, matrix, strict=True)]
@@ -49,9 +49,11 @@ class Weights:
         if not self._copies or self._start is None or self._start_norm is None:
             return {}
         weight_norms, update_norms, moved = [], [], []
+        alike = self._alike()
         for k, (at, pack) in enumerate(self.portions.parts):
             weights = self.portions.weights(at)
-            new, old, copies = pack.load(self._new[k], weights, whole=True), self._old[k], self._copies[k]
+            new, old, copies = self._new[k], self._old[k], self._copies[k]
+            pack.load(new, weights, whole=True, alike=alike)
             weight_norms.append(pack.norms("weight", new, weights))
             old.flat.sub_(new.flat)
             for copy, weight in zip(copies, weights, strict=True):
@@ -98,12 +100,15 @@ class Weights:
             self._start = [flat.to(scratch.flat, copy=True) for flat, scratch in zip(start, self._old, strict=True)]
             self._start_norm = self.portions.dot(self._start, self._start).sqrt()
 
+    def _alike(self) -> bool:
+        return not self.portions.special and kinds_of(self.portions.items) == PLAIN
+
     def _load_old(self) -> list[tuple[Packing, Sequence[Tensor]]]:
         """Copies the weights as they are into the scratch of the old ones."""
-        loaded = []
+        loaded, alike = [], self._alike()
         for (at, pack), scratch in zip(self.portions.parts, self._old, strict=True):
             weights = self.portions.weights(at)
-            pack.load(scratch, weights, whole=True)
+            pack.load(scratch, weights, whole=True, alike=alike)
             loaded.append((pack, weights))
         return loaded
 
