@@ -21,16 +21,21 @@ from numpy.typing import NDArray
 from PIL import Image
 
 PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+UNUSED = ("SpareRendererForSitePerProcess", "WebUIOmniboxPopup", "WebUIOmniboxAimPopup")
+"""Features of Chromium that nobody sees here: the last two draw two pages for each window's address bar."""
 FLAGS = (
     "--headless",
     "--no-sandbox",
     "--disable-gpu",
     "--disable-background-networking",
+    "--disable-background-timer-throttling",
+    "--disable-backgrounding-occluded-windows",
     "--disable-component-update",
     "--disable-default-apps",
     "--disable-dev-shm-usage",
     "--disable-extensions",
-    "--disable-features=SpareRendererForSitePerProcess",
+    f"--disable-features={','.join(UNUSED)}",
+    "--disable-renderer-backgrounding",
     "--disable-sync",
     "--hide-scrollbars",
     "--no-first-run",
@@ -59,24 +64,30 @@ class Browser:
         self.pages: dict[str, Page] = {}
 
     def call(self, method: str, session: str | None = None, **params: Any) -> Any:
-        """Ask, wait for the answer, and let the pages see what happens meanwhile. Raises ``RuntimeError`` for a refusal."""
+        """Ask, wait for the answer, and let the pages see what happens meanwhile.
+
+        Raises ``RuntimeError`` for a refusal and ``TimeoutError`` where no answer comes.
+        """
         self._asked += 1
         asked = self._asked
         message = {"id": asked, "method": method, "params": params} | ({"sessionId": session} if session else {})
-        _write(self._to, message)
-        deadline = time.monotonic() + PATIENCE
+        what, deadline = f"the answer to {method} {json.dumps(params)[:300]}", time.monotonic() + PATIENCE
+        _write(self._to, message, what, deadline)
         while True:
-            answer = self.next(deadline)
+            answer = self.next(what, deadline)
             if answer.get("id") == asked:
                 if "error" in answer:
                     raise RuntimeError(f"{method}: {answer['error']['message']}")
                 return answer["result"]
 
-    def next(self, deadline: float) -> dict[str, Any]:
-        """The next message; an event is given to its page as well. Raises ``TimeoutError`` where there is none in time."""
+    def next(self, what: str, deadline: float) -> dict[str, Any]:
+        """The next message; an event is given to its page as well.
+
+        Raises ``TimeoutError`` where the deadline has passed, whatever came meanwhile; it tells ``what`` was waited for.
+        """
+        _in_time(what, deadline)
         while b"\0" not in self._rest:
-            if not select.select([self._from], [], [], max(deadline - time.monotonic(), 0.0))[0]:
-                raise TimeoutError("the browser does not answer")
+            _ready([self._from], [], what, deadline)
             read = os.read(self._from, 1 << 20)
             if not read:
                 raise ConnectionError("the browser is gone")
@@ -120,21 +131,38 @@ class Page:
     def __init__(self, browser: Browser, session: str) -> None:
         self._browser, self._session = browser, session
         self.events: list[dict[str, Any]] = []
+        self._stuck = ""
 
     def call(self, method: str, **params: Any) -> Any:
-        return self._browser.call(method, self._session, **params)
+        """Ask the page. One that once did not answer is not waited for again: every later call tells of the first."""
+        with self._waiting():
+            return self._browser.call(method, self._session, **params)
+
+    @contextmanager
+    def _waiting(self) -> Iterator[None]:
+        if self._stuck:
+            raise TimeoutError(self._stuck)
+        try:
+            yield
+        except TimeoutError as error:
+            last = ", ".join(event["method"] for event in self.events[-5:])
+            self._stuck = f"{error}; the last events of the page: {last or 'none'}"
+            raise TimeoutError(self._stuck) from None
 
     def open(self, url: str) -> None:
         """Load a page and wait until it has drawn itself."""
         self.call("Page.navigate", url=url)
         deadline = time.monotonic() + PATIENCE
-        while not self.seen("Page.loadEventFired"):
-            self._browser.next(deadline)
+        with self._waiting():
+            while not self.seen("Page.loadEventFired"):
+                self._browser.next(f"the load event of {url}", deadline)
         self.settle()
 
     def settle(self) -> None:
-        """Wait until what was asked for is drawn."""
-        self.run("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        """Wait until what was asked for is drawn. Raises ``RuntimeError`` where the page draws no frame."""
+        late = f"() => fail(new Error('no frame drawn in {PATIENCE / 2:g} s: the page is ' + document.visibilityState))"
+        frames = "requestAnimationFrame(() => requestAnimationFrame(() => { clearTimeout(late); done(); }))"
+        self.run(f"new Promise((done, fail) => {{ const late = setTimeout({late}, {500 * PATIENCE:.0f}); {frames}; }})")
 
     def run(self, expression: str) -> Any:
         """The value of a JavaScript expression, a promise's when it is kept. Raises ``RuntimeError`` for what it throws."""
@@ -248,7 +276,19 @@ def _high_pipe() -> tuple[int, int]:
     return high[0], high[1]
 
 
-def _write(pipe: int, message: dict[str, Any]) -> None:
+def _write(pipe: int, message: dict[str, Any], what: str, deadline: float) -> None:
     rest = json.dumps(message).encode() + b"\0"
     while rest:
-        rest = rest[os.write(pipe, rest) :]
+        _ready([], [pipe], what, deadline)
+        rest = rest[os.write(pipe, rest[: select.PIPE_BUF]) :]  # so much never blocks where a pipe is ready
+
+
+def _ready(reading: list[int], writing: list[int], what: str, deadline: float) -> None:
+    """Wait for a pipe. Raises ``TimeoutError``."""
+    while not any(select.select(reading, writing, [], max(deadline - time.monotonic(), 0.0))):
+        _in_time(what, deadline)
+
+
+def _in_time(what: str, deadline: float) -> None:
+    if time.monotonic() >= deadline:
+        raise TimeoutError(f"the browser was waited for in vain: {what} did not come in {PATIENCE:g} s")

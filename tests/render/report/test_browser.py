@@ -114,6 +114,23 @@ def test_a_request_and_a_thrown_error_would_be_noticed(browser: Browser, tmp_pat
         assert any("'no'" in complaint for complaint in shown.complaints)
 
 
+def test_a_page_that_does_not_answer_is_given_up_once_and_it_is_said_what_was_waited_for(
+    browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patience = "tests.render.report.browser.PATIENCE"
+    with browser.page() as shown:
+        shown.run("setInterval(() => console.log('busy'), 20)")  # what it says meanwhile is no answer
+        shown.run("requestAnimationFrame = () => {}")
+        with monkeypatch.context() as patched:
+            patched.setattr(patience, 4.0)
+            with pytest.raises(RuntimeError, match=r"no frame drawn in 2 s: the page is visible"):
+                shown.settle()
+            patched.setattr(patience, 1.0)
+            for _ in range(2):
+                with pytest.raises(TimeoutError, match=r"Runtime.evaluate .*new Promise.* the last events .*consoleAPICalled"):
+                    shown.run("new Promise(() => {})")
+
+
 def test_the_map_has_the_colour_of_each_cells_size(opened: Opened) -> None:
     run, _ = case("vanishing")
     shown = opened("vanishing")
