@@ -26,6 +26,9 @@ from gradscope.record.grid import Floats
 
 WAITING_LIMIT = 1_048_576
 """Entries that may wait to be read together: what watching adds to the memory of a step at most."""
+CACHED_LIMIT = 262_144
+"""The same on a CPU: they are read while they are still in its cache, which is worth more than fewer operations (measured: a
+fifth of what a sampled step costs on a thousand small layers)."""
 LOST: dict[Question, tuple[str, ...]] = {
     "output": ("forward", "squares", "sums"),
     "inputs": ("saturated", "dead"),
@@ -47,6 +50,7 @@ class Gather:
 
     def __post_init__(self) -> None:
         self.memory.forget()
+        self._limit = CACHED_LIMIT if self.device.type == "cpu" else WAITING_LIMIT
         self.keys = self.memory.keys
         self.turn = 0
         """Number of the forward pass. What it sees counts once a gradient comes back to it: an evaluation leaves nothing."""
@@ -87,7 +91,7 @@ class Gather:
         pile.versions.append(tensor._version)
         pile.slots.append(slot)
         self._size += entries
-        if self._size > WAITING_LIMIT:
+        if self._size > self._limit:
             self.settle()
 
     def output(self, pile: Pile | None, slot: int, output: Tensor, rows: int, entries: int) -> None:
