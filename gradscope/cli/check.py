@@ -52,6 +52,6 @@ def check(
     recorded = load_run(folder)
     report = beyond(judged(recorded, select or (), ignore or ()), known)
     deliver(writer.write(report, recorded, terminal=PLAIN if output else Terminal.of(sys.stdout)), output)
-    if format == "text":
+    if format == "text" and report.steps:  # of a run without a step there is nothing to draw
         next_command("plot", folder)
     gate(report, fail_on)

@@ -82,7 +82,8 @@ def run(
     deliver(writer.write(report, recorded, terminal=Terminal.of(sys.stdout)), None)
     if not quiet:
         note(f"run folder: {folder}")
-        next_command("plot", folder)
+        if report.steps:
+            next_command("plot", folder)
     if recorded.status is Status.STOPPED:
         by = (recorded.manifest.reason or "").partition(":")[0]
         note(f"stopped after {report.steps:,} of {loaded.training.steps:,} steps by {by}")

@@ -31,7 +31,8 @@ def time_ratio(run: Run) -> tuple[TimeProfile, ...]:
     """||dL_T/dh_t|| / ||dL_T/dh_T|| of each recurrent layer (Pascanu et al. 2013, eq. 5), in forward order.
 
     From the table ``timesteps``; for a loop written by hand, whose cell is called once a time step, from the calls. There the
-    gradient is that of all time steps that have a loss.
+    gradient is that of all time steps that have a loss. Where the loop's recurrent weight is in the table already, the other
+    modules that the loop calls, as often or once more, would only say the same again.
     """
     replayed = run.grid("timesteps", "backward_norm")
     names = tuple(dict.fromkeys(replayed.names))
@@ -40,7 +41,10 @@ def time_ratio(run: Run) -> tuple[TimeProfile, ...]:
     counted: dict[str, int] = {}
     for name, call in calls.entities:
         counted[name] = max(counted.get(name, 0), call + 1)
-    found += [_profile(name, calls) for name, n in counted.items() if n >= FEWEST_STEPS and name not in names]
+    lengths = {len(profile.times) + more for profile in found for more in (0, 1)}
+    found += [
+        _profile(name, calls) for name, n in counted.items() if n >= FEWEST_STEPS and n not in lengths and name not in names
+    ]
     return tuple(profile for profile in found if len(profile.steps))
 
 

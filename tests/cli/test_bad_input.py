@@ -158,6 +158,7 @@ def test_plotting_a_run_without_a_step_is_told(here: Path, recorded: Path) -> No
     for table in ("steps", "parameters", "layers"):
         shutil.rmtree(here / "empty" / table)
     assert told(here, "plot", "empty")[0].startswith("error: the run 'healthy' has no step: nothing to plot")
+    assert "next: gradscope plot" not in gradscope("check", "empty").stderr
 
 
 def test_plotting_an_unknown_figure_is_told(here: Path, recorded: Path) -> None:
