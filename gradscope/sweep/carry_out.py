@@ -9,12 +9,16 @@ import time
 from pathlib import Path
 
 from gradscope.errors import GradscopeError
+from gradscope.record.lock import is_being_written
 from gradscope.sweep.judge import judged
 from gradscope.sweep.outcome import End, Outcome
 from gradscope.training.build import Setup
 from gradscope.training.config import Config
 from gradscope.training.loop import CHECKPOINTS, train
 from gradscope.training.resume import resume
+
+PATIENCE_SECONDS = 300.0
+"""How long a point waits for the process of an earlier sweep, which was killed: it ends its step and saves where it stands."""
 
 
 def carry_out(config: Config, folder: Path) -> Outcome:
@@ -25,6 +29,10 @@ def carry_out(config: Config, folder: Path) -> Outcome:
     """
     network: dict[str, float] = {}
     began = time.monotonic()
+    while is_being_written(folder):
+        if time.monotonic() > began + PATIENCE_SECONDS:
+            return Outcome(End.FAILED, f"another process is writing {folder}")
+        time.sleep(0.05)
     try:
         if any((folder / CHECKPOINTS).glob("step-*.pt")):
             run = resume(folder, on_setup=lambda setup: network.update(_network(setup)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.text import Text
 
@@ -19,11 +19,19 @@ APART = 100.0
 """Largest over smallest value from which on a mean says nothing: it is that of the largest alone."""
 
 
+NARROWEST = 4
+"""Columns that a cell keeps where room is short."""
+
+
 def write(table: Table, *, terminal: Terminal = PLAIN) -> str:
-    """The whole table, a line for each place. A line is as long as it has to be: a table that is folded cannot be read."""
+    """The whole table, a line for each place. A line is as long as it has to be: a table that is folded cannot be read.
+
+    Where somebody looks at a terminal that has no room for it, spreads are left out and columns give way.
+    """
     found = groups(table)
-    head = [axis.key for axis in table.own_axes] + ["verdict", *table.measure]
-    lines = _columns([head, *(list(_line(group, table)) for group in found)])
+    lines = _lines(found, table)
+    if terminal.interactive and max(map(len, lines)) > (room := terminal.width):
+        lines = [line if len(line) <= room else f"{line[: room - 1]}…" for line in _lines(found, table, room)]
     page = Text("\n").join(
         [
             Text(_summary(table, max((len(group.rows) for group in found), default=0)), style="bold"),
@@ -67,28 +75,51 @@ def _summary(table: Table, seeds: int) -> str:
     return f"{plain(table.name, 60)}: {count(len(table.rows), 'point')}{over}: {told}"
 
 
-def _line(group: Group, table: Table) -> Iterator[str]:
-    yield from (shown(group.at[axis.key]) for axis in table.own_axes)
-    yield verdict_in_words(group)
-    yield from (_number(group.spread(name)) for name in table.measure)
-    reason = next((row.outcome.reason for row in group.rows if row.outcome.reason), None)
-    if reason:
-        yield plain(reason, 120)
+def _lines(found: Sequence[Group], table: Table, room: int | None = None) -> list[str]:
+    keys = [axis.key for axis in table.own_axes]
+    rows = [[*(keys if room is None else names(keys)), "verdict", *table.measure]]
+    reasons = [""]
+    for group in found:
+        numbers = [group.spread(name) for name in table.measure]
+        reason = next((plain(row.outcome.reason, 120) for row in group.rows if row.outcome.reason), "")
+        told = [_number(spread, alone=room is not None) for spread in numbers if any(numbers) or not reason]
+        rows.append([*(shown(group.at[key]) for key in keys), verdict_in_words(group), *told])
+        reasons.append(reason)
+    lines = columns(rows, room, keep=len(keys))
+    return [f"{line}  {reason}".rstrip() for line, reason in zip(lines, reasons, strict=True)]
 
 
-def _number(spread: Spread | None) -> str:
+def _number(spread: Spread | None, *, alone: bool) -> str:
+    """A number with its spread over the seeds, or ``alone``."""
     if spread is None:
         return "-"
-    if spread.deviation is None:
-        return number(spread.mean)
-    if spread.high > APART * spread.low > 0.0:
+    far = spread.high > APART * spread.low > 0.0
+    if spread.deviation is None or alone:
+        return number(spread.middle if far else spread.mean)
+    if far:
         return f"{number(spread.middle)} ({number(spread.low, 2)} to {number(spread.high, 2)})"
     return f"{number(spread.mean)} ± {number(spread.deviation, 2)}"
 
 
-def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(row[i]) for row in rows if i < len(row)) for i in range(max(map(len, rows)))]
-    return ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=False)).rstrip() for row in rows]
+def names(keys: Sequence[str]) -> list[str]:
+    """What each axis is called where room is short: the last part of its key, where that is no other's."""
+    last = [key.rpartition(".")[2] for key in keys]
+    return [part if last.count(part) == 1 else key for key, part in zip(keys, last, strict=True)]
+
+
+def columns(rows: Sequence[Sequence[str]], room: int | None = None, *, keep: int | None = None) -> list[str]:
+    """Cells one below the other, two blanks apart. The first row has all columns, others may have fewer.
+
+    In less ``room`` than they take the widest columns give way, but for the one that is to ``keep`` its width.
+    """
+    widths = [max(len(row[i]) for row in rows if i < len(row)) for i in range(len(rows[0]))]
+    give = [i for i in range(len(widths)) if i != keep]
+    while room is not None and sum(widths) + 2 * (len(widths) - 1) > room:
+        widest = max(give, key=lambda i: widths[i])
+        if widths[widest] <= NARROWEST:
+            break
+        widths[widest] -= 1
+    return ["  ".join(f"{plain(cell, width):<{width}}" for cell, width in zip(row, widths, strict=False)) for row in rows]
 
 
 def _style(group: Group) -> str:

@@ -23,10 +23,12 @@ from gradscope.render.terminal import Terminal
 from gradscope.render.words import number, plain
 from gradscope.sweep.grouping import verdict_of
 from gradscope.sweep.progress import Result
-from gradscope.sweep.text import place
+from gradscope.sweep.text import columns, names, place, shown
 
 LAST = 10
 """Points that stand in the live table."""
+VERDICT_WIDTH = 19
+"""Columns that a verdict keeps, however many axes there are: ``pathological GS101``."""
 LINES = 100
 """Lines, about, that are said where nothing can be redrawn."""
 
@@ -92,17 +94,28 @@ class SweepView:
         return [place(result.point.at), " ".join([verdict_of(outcome), *outcome.codes]), *(numbers or [outcome.reason or ""])]
 
     def _picture(self) -> RenderableType:
+        width, facts = self._terminal.width, [self._how_far(), *(self._left() or [duration(self._clock() - self._began)])]
+        bar = [ProgressBar(total=max(self.total, 1), completed=self._done, width=min(width // 5, 40))] if width >= 80 else []
         head = Table.grid(padding=(0, 2))
-        bar = ProgressBar(total=max(self.total, 1), completed=self._done, width=min(self._terminal.width // 5, 40))
-        counts = [f"{n:,} {what}" for what, n in self._verdicts.most_common()]
-        name = Text(self.name, style="bold", overflow="ellipsis", no_wrap=True)
-        head.add_row(name, bar, self._how_far(), *(self._left() or [duration(self._clock() - self._began)]), ", ".join(counts))
-        rows = Table.grid(padding=(0, 2))
+        head.add_row(
+            Text(self.name, style="bold", no_wrap=True, overflow="ellipsis"), *bar, *(Text(f, no_wrap=True) for f in facts)
+        )
+        counts = ", ".join(f"{n:,} {what}" for what, n in self._verdicts.most_common())
+        return Group(head, *([Text(counts, no_wrap=True, overflow="ellipsis"), *self._latest()] if counts else []))
+
+    def _latest(self) -> list[Text]:
+        """The last points: a column for each axis and each number, and what became of it, which has the room that is left."""
+        keys = list(self._last[0].point.at)
+        table = [[*names(keys), *self._measure]]
+        ends = [("verdict", "dim")]
         for result in self._last:
-            verdict = verdict_of(result.outcome)
-            first, second, *rest = self._told(result)
+            outcome, verdict = result.outcome, verdict_of(result.outcome)
+            numbers = [number(v) if (v := outcome.numbers.get(name)) is not None else "-" for name in self._measure]
+            table.append([*(shown(result.point.at[key]) for key in keys), *numbers])
             style = VERDICT[verdict][1].removeprefix("bold ") if verdict in VERDICT else "dim"
-            rows.add_row(
-                *(Text(t, no_wrap=True, overflow="ellipsis", style=s) for t, s in [(first, ""), (second, style)]), *rest
-            )
-        return Group(head, rows)
+            ends.append((" ".join([verdict, *outcome.codes, *([plain(outcome.reason, 120)] if outcome.reason else [])]), style))
+        lines = columns(table, self._terminal.width - VERDICT_WIDTH - 2)
+        return [
+            Text.assemble((f"{line}  ", style if i == 0 else ""), (end, style), no_wrap=True, overflow="ellipsis")
+            for i, (line, (end, style)) in enumerate(zip(lines, ends, strict=True))
+        ]

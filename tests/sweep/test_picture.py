@@ -18,6 +18,7 @@ from gradscope.sweep.predicted import edge, predicted
 from gradscope.sweep.table import Column, Row, Table, read_table
 from gradscope.training.config import Config
 from tests.cli.conftest import gradscope
+from tests.cli.test_startup import imported
 
 NETWORK = {"parameters": 1.0, "sigma_w": 1.0, "input_length": 1.0, "inputs": 64.0, "outputs": 10.0}
 
@@ -146,3 +147,9 @@ def test_plot_takes_a_sweeps_folder(swept: Path, tmp_path: Path) -> None:
     told = gradscope("plot", swept, "-f", "map", "-o", tmp_path / "y.png")
     assert told.stderr.splitlines() == ["error: a map has two axes, and the sweep has 3", "hint: draw a curve instead"]
     assert not (tmp_path / "y.png").exists()
+
+
+def test_plotting_a_sweep_imports_no_torch(swept: Path, tmp_path: Path) -> None:
+    modules = imported(tmp_path, "plot", swept, "-f", "curve", "-o", tmp_path / "x.png")
+    assert "matplotlib" in modules
+    assert not modules & {"torch", "sklearn"}

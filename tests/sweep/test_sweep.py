@@ -8,14 +8,18 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pandas
 import pytest
 
+from gradscope.record.lock import WriterLock
 from gradscope.record.reader import load_run
 from gradscope.signals.scalars import measured
+from gradscope.sweep.carry_out import carry_out
+from gradscope.sweep.outcome import End, Outcome
 from gradscope.sweep.table import read_table
 from gradscope.training.config import load_config
 from gradscope.training.loop import train
@@ -183,3 +187,49 @@ def test_an_interrupted_sweep_ends_with_130_and_goes_on_from_its_checkpoint(agai
     assert load_run(folder).status == "interrupted"
     assert len(list((folder / "checkpoints").iterdir())) == 1
     assert not list((again / "runs/long/points").glob("*.json"))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_a_sweep_that_is_killed_goes_on_without_training_finished_points_again(again: Path) -> None:
+    (again / "killed.yaml").write_text("base: base.yaml\nset: {training.steps: 200}\nseeds: 3\n")
+    words = ["sweep", "killed.yaml", "--jobs", "1"]
+    points = again / "runs/killed/points"
+    running = subprocess.Popen([sys.executable, "-m", "gradscope", *words], stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 120
+    while not list(points.glob("*.json")):
+        assert time.monotonic() < deadline
+        assert running.poll() is None
+        time.sleep(0.02)
+    running.kill()
+    running.communicate()
+    finished = {path.stem for path in points.glob("*.json")}
+    before = {path: path.stat().st_mtime_ns for key in finished for path in (points / key).rglob("*") if path.is_file()}
+
+    result = gradscope(*words, "--format", "json")
+    assert result.exit_code == 0
+    assert before
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    told = [line for line in result.stderr.splitlines() if line.startswith("killed: point ")]
+    assert len(told) == 3 - len(finished)
+    rows = read_table(again / "runs/killed").rows
+    assert [row.outcome.end.value for row in rows] == ["finished"] * 3
+    for row in rows:
+        alone = train(load_config(again / "base.yaml", ["training.steps=200", f"seed={row.at['seed']}"]))
+        assert row.run is not None
+        assert load_run(again / "runs/killed" / row.run).grid("steps", "loss") == alone.grid("steps", "loss")
+
+
+def test_a_point_waits_for_the_process_that_still_writes_its_folder(again: Path) -> None:
+    config, folder, outcomes = load_config(again / "base.yaml"), again / "point", list[Outcome]()
+    folder.mkdir()
+    (folder / "manifest.json").write_text("half a run")
+    lock = WriterLock(folder)
+    waiting = threading.Thread(target=lambda: outcomes.append(carry_out(config, folder)))
+    waiting.start()
+    time.sleep(0.5)
+    assert waiting.is_alive()
+    assert (folder / "manifest.json").read_text() == "half a run"
+    lock.release()
+    waiting.join(60)
+    assert outcomes[0].end is End.FINISHED
+    assert load_run(folder).grid("steps", "loss") == train(config).grid("steps", "loss")
