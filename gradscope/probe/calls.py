@@ -9,9 +9,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
 from gradscope.capture.activations import as_module
 from gradscope.capture.naming import public_names, unwrap
+from gradscope.record.grid import Floats
 
 RESHAPES = ("View", "Reshape", "Alias", "Squeeze", "Unsqueeze", "Clone")
 """Autograd nodes, by a part of their name, that move values and change none."""
@@ -33,10 +35,12 @@ class Call:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What reaches the first layer: units, mean square by sample, mean product of two samples, number of samples."""
+    """What reaches the first layer: units or channels; mean squares by sample (S,), of images by place (S, ...);
+    mean product of two samples; number of samples.
+    """
 
     width: int
-    lengths: tuple[float, ...]
+    lengths: Floats
     overlap: float
     rows: int
 
@@ -116,7 +120,7 @@ class Calls:
 
     def _see(self, module: nn.Module, tensor: Tensor) -> None:
         if self.inputs is None and not isinstance(module, SHAPING):
-            self.inputs = _inputs(tensor.detach())
+            self.inputs = _inputs(tensor.detach(), places=isinstance(module, _ConvNd))
         node: Any = tensor.grad_fn
         while node is not None and node not in self._made and any(part in type(node).__name__ for part in RESHAPES):
             node = node.next_functions[0][0]
@@ -131,13 +135,13 @@ def _wrapped(made: Any, source: Any) -> nn.Module | None:
     return phi if phi is not None and source is not None and made.next_functions[0][0] is source else None
 
 
-def _inputs(tensor: Tensor) -> Inputs | None:
-    """None where the values are no vectors of floating-point numbers."""
-    if not tensor.is_floating_point() or tensor.dim() < 2 or not tensor.numel():
+def _inputs(tensor: Tensor, *, places: bool) -> Inputs | None:
+    """None where the values are no vectors of floating-point numbers, or with ``places`` no images of them."""
+    if not tensor.is_floating_point() or tensor.dim() < 2 + places or not tensor.numel():
         return None
-    rows = tensor.flatten(0, -2).to(torch.float64)
+    rows = tensor.to(torch.float64).movedim(1, -1) if places else tensor.flatten(0, -2).to(torch.float64)
     count = len(rows)
-    lengths = rows.square().mean(1)
-    product = (rows.sum(0).square().mean() - lengths.sum()) / (count * (count - 1)) if count > 1 else lengths.new_zeros(())
-    chosen = lengths[torch.linspace(0, count - 1, min(count, ROWS), device=lengths.device).long()]
-    return Inputs(rows.shape[1], tuple(chosen.tolist()), float(product), count)
+    lengths = rows.square().mean(-1)
+    alike = (rows.sum(0).square().mean() - lengths.sum(0).mean()) / (count * (count - 1)) if count > 1 else torch.zeros(())
+    chosen = torch.linspace(0, count - 1, min(count, ROWS), device=lengths.device).long()
+    return Inputs(rows.shape[-1], lengths[chosen].cpu().numpy(), float(alike), count)

@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from gradscope import theory
 from gradscope.capture.activations import Erf
 from gradscope.probe.calls import SHAPING, Call, Calls
-from gradscope.signals.attribution import KINDS, Attribution
+from gradscope.record.manifest import Catalogue, LayerInfo
+from gradscope.signals.attribution import Attribution
+from gradscope.signals.links import TOGETHER
 
 ORTHOGONAL = 1e-4
 """How far, relative, W W^T may be from a multiple of the identity."""
@@ -42,6 +44,10 @@ _OPTIONS: Mapping[type[nn.Module], tuple[str, tuple[str, ...]]] = {
 """Torch's activations by class: theory's name, and the attributes that are its options."""
 
 
+OUTPUT = theory.Dropout(0.0)
+"""What a module with others inside gives where it is a station: what the last of them gave, under another name."""
+
+
 class NoTheoryError(Exception):
     """Theory does not know this net; the message says why."""
 
@@ -54,26 +60,32 @@ class Described:
     layer: theory.Layer
 
 
-def describe(calls: Calls, attribution: Attribution) -> tuple[Described, ...]:
+def describe(calls: Calls, attribution: Attribution, catalogue: Catalogue) -> tuple[Described, ...]:
     """The layers, in forward order. Raises ``NoTheoryError`` where theory has no word on the net."""
+    if attention := next((c for c in _flat(calls.top) if "Attention" in type(c.module).__name__), None):
+        raise NoTheoryError(f"it has no word on attention ({attention.name}), whose gain depends on what the positions say")
     scales, blocks = {}, frozenset(attribution.blocks)
     for at, name in enumerate(attribution.layers):
         if name in blocks:
             if attribution.past[-1, at] != 1.0:
                 raise NoTheoryError(f"the shortcut of {name} has weights of its own")
-            log = float(attribution.inside[-1, at, KINDS.index("other")])
+            *told, log = attribution.inside[-1, at].tolist()
+            if not any(told):
+                raise NoTheoryError(f"what stands in the branch of {name} cannot be told apart")
             scales[name] = 0.0 if math.isnan(log) else 10.0**log
+    seen = {info.name: info for info in catalogue.layers}
     holding = {c.name for c in _flat(calls.top) if c.inside}
     if followed := [name for name in scales if name not in holding]:
         raise NoTheoryError(f"the residual block that ends in {followed[0]} puts it after the sum")
-    found = tuple(_layers(calls.top, scales))
-    if not any(isinstance(d.layer, theory.Linear) for d in found):
+    found = tuple(_layers(calls.top, scales, seen))
+    if not any(isinstance(d.layer, theory.Linear | theory.Convolution) for d in found):
         raise NoTheoryError("no linear layer was called")
-    shut = next((d.name for d in found if isinstance(d.layer, theory.Linear) and not d.layer.sigma_w), None)
+    matrices = (d for d in found if isinstance(d.layer, theory.Linear | theory.Convolution))
+    shut = next((d.name for d in matrices if not d.layer.sigma_w), None)  # type: ignore[attr-defined]
     if shut and holding:  # no gradient tells what stands in the blocks
         raise NoTheoryError(f"the weights of {shut} start at 0, so that nothing passes back before the first step")
-    if attribution.unexplained:
-        name, why = attribution.unexplained[0]
+    if other := [(name, why) for name, why in attribution.unexplained if not why.endswith(TOGETHER)]:
+        name, why = other[0]
         raise NoTheoryError(f"the net is neither a chain nor one of residual blocks at {name}: {why}")
     return found
 
@@ -84,14 +96,33 @@ def _flat(calls: Sequence[Call]) -> Iterator[Call]:
         yield from _flat(call.inside)
 
 
-def _layers(calls: Sequence[Call], scales: Mapping[str, float]) -> Iterator[Described]:
+def _layers(calls: Sequence[Call], scales: Mapping[str, float], seen: Mapping[str, LayerInfo]) -> Iterator[Described]:
+    """Each call as a layer, and in front of it a mean that a function takes over an image."""
+    dropped = False
+    for described in _called(calls, scales, seen):
+        between = [word for word in seen[described.name].through if word != "activation"] if described.name in seen else []
+        if between == ["mean"]:
+            yield Described("", theory.Mean())
+        elif between and not (dropped and set(between) == {"product"}):
+            raise NoTheoryError(f"it does not know the {between[0]} in front of {described.name}")
+        dropped = (isinstance(described.layer, theory.Dropout) and described.layer.rate > 0.0) or (
+            dropped and described.name not in seen
+        )
+        yield described
+
+
+def _called(calls: Sequence[Call], scales: Mapping[str, float], seen: Mapping[str, LayerInfo]) -> Iterator[Described]:
     for call in calls:
         if call.inside:
-            inner = _layers(call.inside, scales)
             if call.name in scales:
-                yield Described(call.name, theory.Residual(tuple(d.layer for d in inner), scales[call.name]))
+                branch = tuple(d.layer for d in _layers(call.inside, scales, seen))
+                if isinstance(branch[-1], theory.Dropout) and branch[-1].rate:
+                    raise NoTheoryError(f"the branch of {call.name} ends in a dropout, which cannot be told from its scale")
+                yield Described(call.name, theory.Residual(branch, scales[call.name]))
             else:
-                yield from inner
+                yield from _called(call.inside, scales, seen)
+                if call.name in seen:
+                    yield Described(call.name, OUTPUT)
         elif not isinstance(call.module, SHAPING) and not call.unchanged:
             yield Described(call.name, _layer(call))
 
@@ -100,6 +131,8 @@ def _layer(call: Call) -> theory.Layer:
     module = call.module
     if isinstance(module, nn.Linear):
         return linear(module, call.name)
+    if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
+        return convolution(module, call.name)
     if (found := _OPTIONS.get(type(module))) is not None:
         name, options = found
         return theory.Activation(name, tuple((o, float(getattr(module, o))) for o in options))
@@ -109,7 +142,9 @@ def _layer(call: Call) -> theory.Layer:
         return theory.Activation("prelu", (("init", float(module.weight.detach())),))
     if isinstance(module, nn.Dropout):
         return theory.Dropout(module.p if module.training else 0.0)
-    if isinstance(module, nn.BatchNorm1d | nn.LayerNorm | nn.RMSNorm):
+    if isinstance(module, nn.BatchNorm1d | nn.LayerNorm | nn.RMSNorm) or (
+        isinstance(module, nn.GroupNorm) and module.num_groups == 1
+    ):
         return _norm(call)
     raise NoTheoryError(f"it knows no {type(module).__name__} ({call.name})")
 
@@ -124,21 +159,44 @@ def _norm(call: Call) -> theory.Layer:
     eps = float(eps) if eps is not None else float(torch.finfo(torch.float32).eps)
     if isinstance(module, nn.BatchNorm1d):
         return theory.Normalise("batch", eps)
-    return theory.Normalise("layer" if isinstance(module, nn.LayerNorm) else "rms", eps)
+    return theory.Normalise("rms" if isinstance(module, nn.RMSNorm) else "layer", eps)
+
+
+def linear(module: nn.Linear, name: str) -> theory.Linear:
+    """A matrix with the scale that it has, by its own norm. Raises ``NoTheoryError`` where it is no random one."""
+    sigma_w, sigma_b = scales_of(module, name)
+    kind: theory.layers.Weights = "orthogonal" if is_orthogonal(module.weight.detach().double()) else "gaussian"
+    return theory.Linear(module.in_features, module.out_features, sigma_w, sigma_b, kind)
+
+
+def convolution(module: nn.Conv1d | nn.Conv2d | nn.Conv3d, name: str) -> theory.Convolution:
+    """The same of a convolution."""
+    if module.groups != 1 or module.padding_mode != "zeros":
+        raise NoTheoryError(f"it knows no convolution in groups or padded by other than zeros ({name})")
+    sigma_w, sigma_b = scales_of(module, name)
+    each = zip(module.kernel_size, module.stride, module.dilation, strict=True)
+    axes = []
+    for i, (taps, stride, dilation) in enumerate(each):
+        if isinstance(module.padding, str):
+            zeros = dilation * (taps - 1) if module.padding == "same" else 0
+            before, after = zeros // 2, zeros - zeros // 2
+        else:
+            before = after = module.padding[i]
+        axes.append(theory.Axis(taps, stride, before, after, dilation))
+    return theory.Convolution(module.in_channels, module.out_channels, sigma_w, tuple(axes), sigma_b)
 
 
 @torch.no_grad()
-def linear(module: nn.Linear, name: str) -> theory.Linear:
-    """A matrix with the scale that it has, by its own norm. Raises ``NoTheoryError`` where it is no random one."""
-    weight = module.weight.detach().double()
+def scales_of(module: nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d, name: str) -> tuple[float, float]:
+    """sigma_w and sigma_b. Raises ``NoTheoryError`` where the weights are no random matrix."""
+    weight = module.weight.detach().double().flatten(1)
     outputs, inputs = weight.shape
     if not bool(weight.isfinite().all()):
         raise NoTheoryError(f"the weights of {name} are not finite")
     if min(outputs, inputs) > 1 and int(weight.count_nonzero()) <= min(outputs, inputs) and bool(weight.any()):
         raise NoTheoryError(f"the weights of {name} are no random matrix")
     sigma_b = float(module.bias.double().square().mean().sqrt()) if module.bias is not None else 0.0
-    kind: theory.layers.Weights = "orthogonal" if is_orthogonal(weight) else "gaussian"
-    return theory.Linear(inputs, outputs, float(weight.square().sum().div(outputs).sqrt()), sigma_b, kind)
+    return float(weight.square().sum().div(outputs).sqrt()), sigma_b
 
 
 def is_orthogonal(weight: Tensor) -> bool:

@@ -19,6 +19,7 @@ from gradscope.probe.expectation import Reach, expect, over_depth, reach
 from gradscope.probe.once import Loss, once
 from gradscope.probe.recurrence import TimeProbe, through_time
 from gradscope.record.finding import Report
+from gradscope.record.manifest import Catalogue
 from gradscope.record.run import Run
 from gradscope.signals.attribution import KINDS, Attribution, attribution
 from gradscope.signals.profiles import Profile, layer_profile
@@ -33,9 +34,11 @@ PER_LAYER = 0.0175
 
 @dataclass(frozen=True)
 class Predicted:
-    """Theory's word on one station: ``gain`` and ``ratio`` as in ``LayerProbe``, each with the interval that chance allows."""
+    """Theory's word on one station: ``gain`` and ``ratio`` as in ``LayerProbe``, each with the interval that chance allows;
+    ``rms`` is None behind a mean over an image, which theory does not follow.
+    """
 
-    rms: float
+    rms: float | None
     gain: float | None
     gain_interval: tuple[float, float] | None
     ratio: float
@@ -144,7 +147,7 @@ def probe(model: nn.Module, batch: Any, loss_fn: Loss, *, name: str | None = Non
         raise UsageError(f"probe: model must be a torch.nn.Module (got {type(model).__name__})")
     run, calls = once(model, batch, loss_fn, name or type(model).__name__)
     parts = attribution(run)
-    prediction, places, why = _prediction(calls, parts)
+    prediction, places, why = _prediction(calls, parts, run.catalogue)
     told = bool(parts.layers) and bool(parts.present[-1].all())
     report = expect(run)
     return Probe(
@@ -162,10 +165,10 @@ def probe(model: nn.Module, batch: Any, loss_fn: Loss, *, name: str | None = Non
     )
 
 
-def _prediction(calls: Calls, parts: Attribution) -> tuple[Prediction | None, dict[str, int], str | None]:
+def _prediction(calls: Calls, parts: Attribution, catalogue: Catalogue) -> tuple[Prediction | None, dict[str, int], str | None]:
     """The prediction, where each named layer stands in it, and why there is none."""
     try:
-        described = describe(calls, parts)
+        described = describe(calls, parts, catalogue)
         inputs = calls.inputs
         if inputs is None:
             raise NoTheoryError("the first layer takes no vectors of numbers")
@@ -234,7 +237,8 @@ def _predicted(prediction: Prediction, at: int, stretch: tuple[int, int] | None,
         room = _exp(SIGMAS * math.hypot(*(p.gain_spread for p in passed)) + PER_LAYER)
         interval = (gain / room, gain * room)
     allowed = (_exp(middle - wide), _exp(middle + wide))
-    return Predicted(layer.rms, gain, interval, layer.backward_ratio, allowed, layer.weight_ratio)
+    rms = None if math.isnan(layer.rms) else layer.rms
+    return Predicted(rms, gain, interval, layer.backward_ratio, allowed, layer.weight_ratio)
 
 
 def _exp(log: float) -> float:

@@ -13,6 +13,8 @@ from gradscope.record.manifest import LayerInfo
 KINDS = ("weight", "activation", "norm", "skip", "fixed", "other")
 ONE_BRANCH = 2
 """Operations that read a stream which a single branch leaves: the first of the branch, and the sum or the shortcut's first."""
+TOGETHER = "together"
+"""How a reason ends where it is known what stands between two operations, and only its parts are not."""
 SAME = 1e-5
 """Two norms of one tensor agree to this, relative: large tensors may have been read in float32."""
 
@@ -175,7 +177,7 @@ def _gap(source: Place, operations: Sequence[Place], before: Floats) -> _Gap | N
             if unasked > 1 or p.info.through:
                 return _Gap(i, f"the gradient at the input of {p.info.name} cannot be told")
         elif _joint(source, p, before) is None:
-            between = f"{' and '.join(dict.fromkeys(p.info.through))} together" if p.info.through else "a sum, a product"
+            between = f"{' and '.join(dict.fromkeys(p.info.through))} {TOGETHER}" if p.info.through else "a sum, a product"
             return _Gap(i, f"in front of {p.info.name} stands something that is not recorded: {between}")
         source, before = p, p.backward
     return None

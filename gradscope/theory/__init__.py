@@ -1,6 +1,7 @@
 """What mean-field theory predicts of a network at initialisation, in numpy alone."""
 
 from gradscope.theory.activations import Nonlinearity, of_torch
+from gradscope.theory.convolution import Axis, Convolution, Mean
 from gradscope.theory.critical import CriticalPoint, critical_gain, critical_point, level_gain
 from gradscope.theory.layers import Activation, Dropout, Layer, Linear, Normalise, Residual
 from gradscope.theory.meanfield import FixedPoint, fixed_points, flat_share, limit_length, mean_square_slope
@@ -9,12 +10,15 @@ from gradscope.theory.recurrent import RecurrentStep, gru_step, lstm_step, recur
 
 __all__ = [
     "Activation",
+    "Axis",
+    "Convolution",
     "CriticalPoint",
     "Dropout",
     "FixedPoint",
     "Layer",
     "LayerPrediction",
     "Linear",
+    "Mean",
     "Nonlinearity",
     "Normalise",
     "Prediction",

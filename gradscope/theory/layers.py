@@ -1,25 +1,25 @@
 """Layers as theory sees them: plain data, each of which says what it does to a signal and to a gradient at initialisation.
 
 A net is a sequence of them, in forward order. ``through`` takes the signal in front of a layer and gives the one behind it,
-the factor by which the squared norm of a gradient changes on its way back through the layer, and the layer's response
-to a signal that finite width has made too long or too short.
+what becomes of a squared gradient on its way back through the layer, and the layer's response to a signal that finite width
+has made too long or too short. What convolutions add, a signal that differs from place to place, is in ``convolution.py``.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
 from functools import reduce
 from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gradscope.errors import UsageError
-from gradscope.theory.activations import find_activation
+from gradscope.errors import UnsupportedError, UsageError
+from gradscope.theory.activations import Nonlinearity, find_activation
 from gradscope.theory.finite_width import Response, activation_response
-from gradscope.theory.meanfield import LONGEST, moments, pair_moment
+from gradscope.theory.meanfield import LONGEST, Moments, moments, pair_moment
 from gradscope.theory.normalisation import batch_moments, batch_norm_gain
 
 Floats = NDArray[np.float64]
@@ -31,9 +31,10 @@ Norm = Literal["batch", "layer", "rms"]
 class Signal:
     """What theory follows of the values at one place in the net, over random weights.
 
-    ``lengths`` (S,) are the mean squares of S samples over ``width`` units; ``overlap`` is the mean product of two different
-    samples, NaN where nothing later needs it; ``length_noise`` / width is the relative variance of a mean square around its
-    expectation (2 for free Gaussian units); ``over_batch`` says that batch norm has just been passed.
+    ``lengths`` (S, ...) are the mean squares of S samples over ``width`` units, at each place of an image where it is one, NaN
+    where nothing is known of them; ``overlap`` is the mean product of two different samples, NaN where nothing later needs it;
+    ``length_noise`` / width is the relative variance of a mean square around its expectation (2 for free Gaussian units);
+    ``over_batch`` says that batch norm has just been passed.
     """
 
     lengths: Floats
@@ -44,17 +45,34 @@ class Signal:
 
     @property
     def length(self) -> float:
-        """The mean of the lengths over the samples."""
+        """The mean of the lengths over samples and places."""
         return float(np.mean(self.lengths))
+
+    @property
+    def places(self) -> int:
+        """Of one sample: 1 where it is no image."""
+        return math.prod(self.lengths.shape[1:])
 
 
 @dataclass(frozen=True, eq=False)
 class Passage:
-    """One layer passed: the signal behind it, and ``gains`` (S,), by which the squared gradient norm changes going back."""
+    """One layer passed: the signal behind it, and ``back``, which gives the squared gradient in front of the layer from that
+    behind it, each summed over units, at every sample and place.
+    """
 
     signal: Signal
-    gains: Floats
+    back: Callable[[Floats], Floats]
     response: Response
+
+
+def times(gains: Floats) -> Callable[[Floats], Floats]:
+    """What a layer does to a squared gradient that it passes back from every place to the same place."""
+    return lambda gradient: gains * gradient
+
+
+def over_places(values: Floats) -> Floats:
+    """The sum over all places of a sample, (S,)."""
+    return np.asarray(values.reshape(len(values), -1).sum(axis=1))
 
 
 class Layer(Protocol):
@@ -83,7 +101,9 @@ class Linear:
             raise UsageError(f"a matrix has units on both sides and finite scales, 0 or more (got {self})")
 
     def through(self, signal: Signal, batch: int | None) -> Passage:
-        lengths = np.minimum(self.sigma_w**2 * signal.lengths + self.sigma_b**2, LONGEST)
+        if self.fan_in != signal.width * signal.places:
+            raise UsageError(f"a matrix of {self.fan_in} inputs takes {signal.width} units at {signal.places} places")
+        lengths = np.minimum(self.sigma_w**2 * over_places(signal.lengths) / signal.places + self.sigma_b**2, LONGEST)
         share = 1.0 - self.sigma_b**2 / float(np.mean(lengths)) if np.all(lengths > 0.0) else 0.0
         own = share**2 * signal.length_noise / signal.width
         orthogonal = self.weights == "orthogonal"
@@ -93,7 +113,9 @@ class Linear:
         overlap = min(self.sigma_w**2 * signal.overlap + self.sigma_b**2, LONGEST)
         after = Signal(lengths, overlap, self.fan_out, loose)
         response = Response(share, 0.0, own, noise, 0.0, -0.5 * own, -0.5 * noise)
-        return Passage(after, np.full_like(lengths, self.sigma_w**2), response)
+        gain, shape = self.sigma_w**2 / signal.places, signal.lengths.shape
+        alike = (-1, *[1] * (len(shape) - 1))  # every place of an image gets as much back as any other
+        return Passage(after, lambda gradient: np.broadcast_to(gain * gradient.reshape(alike), shape), response)
 
 
 @dataclass(frozen=True)
@@ -105,7 +127,9 @@ class Activation:
 
     def through(self, signal: Signal, batch: int | None) -> Passage:
         phi = find_activation(self.name, **dict(self.options))
-        of = moments(phi, signal.lengths)
+        if np.isnan(signal.lengths).any():
+            raise UnsupportedError(f"theory does not know the length of what {self.name} takes here")
+        of = _moments(phi, signal.lengths)
         lengths, slopes, overlap = of.square, of.slope, signal.overlap
         if signal.over_batch:
             exact, wide = batch_moments(phi, batch), batch_moments(phi)
@@ -114,12 +138,24 @@ class Activation:
         elif not math.isnan(overlap) and signal.length > 0.0:
             overlap = pair_moment(phi, signal.length, min(1.0, max(-1.0, overlap / signal.length)))
         response = activation_response(of, signal.width, signal.length_noise)
-        return Passage(Signal(lengths, overlap, signal.width), slopes, response)
+        return Passage(Signal(lengths, overlap, signal.width), times(slopes), response)
+
+
+def _moments(phi: Nonlinearity, lengths: Floats) -> Moments:
+    """Those of an image's many lengths to the nearest percent, which is off by half of one at most, either way."""
+    if lengths.ndim == 1:
+        return moments(phi, lengths)
+    near, at = np.unique(np.round(np.log(np.maximum(lengths, 1e-200)), 2), return_inverse=True)
+    few = moments(phi, np.exp(near))
+    return Moments(*(getattr(few, f.name)[at].reshape(lengths.shape) for f in fields(Moments)))
 
 
 @dataclass(frozen=True)
 class Normalise:
-    """Batch, layer or rms norm at initialisation: scale 1, shift 0, ``eps`` as torch has it."""
+    """Batch, layer or rms norm at initialisation: scale 1, shift 0, ``eps`` as torch has it.
+
+    Of an image, ``layer`` is over all its units and places (torch's group norm of one group).
+    """
 
     kind: Norm
     eps: float = 1e-5
@@ -127,13 +163,17 @@ class Normalise:
     def through(self, signal: Signal, batch: int | None) -> Passage:
         if self.kind == "batch":
             return self._over_the_batch(signal, batch)
-        divisors = signal.lengths + self.eps
+        everywhere = tuple(range(1, signal.lengths.ndim))
+        divisors = np.mean(signal.lengths, axis=everywhere, keepdims=True) + self.eps
         share = float(np.mean(signal.lengths / divisors))
         after = Signal(signal.lengths / divisors, signal.overlap / float(np.mean(divisors)), signal.width)
-        lost = (2.0 if self.kind == "layer" else 1.0) / signal.width  # the mean and the radial direction pass no gradient
-        return Passage(after, 1.0 / divisors, self._response(signal, share, lost))
+        units = signal.width * signal.places
+        lost = (2.0 if self.kind == "layer" else 1.0) / units  # the mean and the radial direction pass no gradient
+        return Passage(after, times(1.0 / divisors), self._response(signal, share, lost))
 
     def _over_the_batch(self, signal: Signal, batch: int | None) -> Passage:
+        if signal.lengths.ndim > 1:
+            raise UnsupportedError("theory does not know batch norm over images")
         if math.isnan(signal.overlap):
             raise UsageError("batch norm needs the overlap of the samples", hint="let predict() follow it from input_overlap")
         variance = signal.length - signal.overlap
@@ -143,7 +183,7 @@ class Normalise:
         gain = share * batch_norm_gain(variance, batch) if share else 0.0
         overlap = -share / (batch - 1.0) if batch else 0.0
         after = Signal(lengths, overlap, signal.width, over_batch=True)
-        return Passage(after, np.full_like(lengths, gain), self._response(signal, share, 0.0))
+        return Passage(after, times(np.full_like(lengths, gain)), self._response(signal, share, 0.0))
 
     @staticmethod
     def _response(signal: Signal, share: float, lost: float) -> Response:
@@ -167,7 +207,7 @@ class Dropout:
         own = self.rate / kept / signal.width
         after = replace(signal, lengths=signal.lengths / kept)
         return Passage(
-            after, np.full_like(signal.lengths, 1.0 / kept), Response(1.0, 0.0, own, own, own, -0.5 * own, -0.5 * own)
+            after, times(np.full_like(signal.lengths, 1.0 / kept)), Response(1.0, 0.0, own, own, own, -0.5 * own, -0.5 * own)
         )
 
 
@@ -188,18 +228,24 @@ class Residual:
 
     def through(self, signal: Signal, batch: int | None) -> Passage:
         if not self.scale:
-            return Passage(signal, np.ones_like(signal.lengths), Response())
+            return Passage(signal, times(np.ones_like(signal.lengths)), Response())
         passed = walk(self.branch, replace(signal, length_noise=0.0), batch)
         inner = passed[-1].signal
-        gains = self.scale**2 * np.prod([p.gains for p in passed], axis=0)
+        if inner.lengths.shape != signal.lengths.shape:
+            raise UsageError("a branch gives back what the stream is made of, place by place")
+
+        def back(gradient: Floats) -> Floats:
+            return self.scale**2 * reduce(lambda behind, p: p.back(behind), reversed(passed), gradient)
+
+        gain = float(np.mean(over_places(back(np.full_like(signal.lengths, 1.0 / signal.places)))))
         lengths = np.minimum(signal.lengths + self.scale**2 * inner.lengths, LONGEST)
         overlap = min(signal.overlap + self.scale**2 * inner.overlap, LONGEST)
         share = self.scale**2 * inner.length / max(float(np.mean(lengths)), 1e-300)
         # The stream's units persist, and so does the noise of their mean square: from here on it is part of the length.
         branch = reduce(Response.then, (p.response for p in passed)).then(Response.of_length(inner.length_noise / inner.width))
-        beside = branch.beside_identity(share, float(np.mean(gains)), signal.width)
+        beside = branch.beside_identity(share, gain, signal.width)
         noise = Response.of_length(signal.length_noise / signal.width)
-        return Passage(Signal(lengths, overlap, signal.width), 1.0 + gains, noise.then(beside))
+        return Passage(Signal(lengths, overlap, signal.width), lambda g: g + back(g), noise.then(beside))
 
 
 def walk(layers: Sequence[Layer], signal: Signal, batch: int | None) -> list[Passage]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from gradscope.errors import UsageError
 from gradscope.theory.activations import find_activation
+from gradscope.theory.convolution import Convolution
 from gradscope.theory.finite_width import Response
 from gradscope.theory.layers import (
     Activation,
@@ -26,12 +27,14 @@ from gradscope.theory.layers import (
     Signal,
     Weights,
     needs_overlap,
+    over_places,
     walk,
 )
 from gradscope.theory.meanfield import unstable_length
 
 Floats = NDArray[np.float64]
 
+STATIONS = (Linear, Convolution, Residual)
 _FLOAT32 = 3.4e38
 _STRETCH = 3  # matrices with their activations that make a net in which a fixed point matters
 _NEAR = 3.0  # how far, either way, a signal may begin from an unstable length for that to be said
@@ -42,12 +45,12 @@ _NARROW = 16  # units in a hidden layer; the log of a chi-square of fewer is far
 class LayerPrediction:
     """The prediction for one layer. Norms are Frobenius over batch and units; ratios of norms, not of their squares.
 
-    ``rms`` is the root mean square of the layer's output. ``backward_gain`` is |dL/d input| / |dL/d output| of this layer,
-    ``log_ratio`` the natural logarithm of |dL/d output| here over the same at the last layer (-inf where none arrives), and
-    ``weight_ratio`` the per-sample Frobenius norm of the weight gradient over the last matrix's (None where there is no
-    matrix). ``gain_spread`` and ``ratio_spread`` are the standard deviations of the logarithms over random nets of this
-    width, for one sample; the mean logarithm of the ratio lies ``ratio_drift`` from the one given here (-2.5 / width per
-    ReLU layer in the squared norm; Hanin 2018).
+    ``rms`` is the root mean square of the layer's output, NaN where theory does not follow it. ``backward_gain`` is
+    |dL/d input| / |dL/d output| of this layer, ``log_ratio`` the natural logarithm of |dL/d output| here over the same at the
+    last layer (-inf where none arrives), and ``weight_ratio`` the per-sample Frobenius norm of a matrix's gradient over that
+    of the last matrix (None for other layers). ``gain_spread`` and ``ratio_spread`` are the deviations of the logarithms over
+    random nets of this width, for one sample; the mean logarithm of the ratio lies ``ratio_drift`` from the one given here
+    (-2.5 / width per ReLU layer in the squared norm; Hanin 2018).
     """
 
     layer: Layer
@@ -80,11 +83,11 @@ class Prediction:
     @property
     def stations(self) -> tuple[LayerPrediction, ...]:
         """Where the signal is compared from layer to layer: matrices and residual blocks, not what stands between."""
-        return tuple(p for p in self.layers if isinstance(p.layer, Linear | Residual))
+        return tuple(p for p in self.layers if isinstance(p.layer, STATIONS))
 
     def station_gains(self) -> Floats:
         """|delta_l| / |delta_{l+1}| for the stations but the last, in forward order."""
-        places = [i for i, p in enumerate(self.layers) if isinstance(p.layer, Linear | Residual)]
+        places = [i for i, p in enumerate(self.layers) if isinstance(p.layer, STATIONS)]
         return np.array([math.prod(p.backward_gain for p in self.layers[i + 1 : j + 1]) for i, j in pairwise(places)])
 
     def mean_gain(self) -> float:
@@ -122,9 +125,9 @@ def predict(
 ) -> Prediction:
     """Predict signal and gradient of a net at initialisation from a description of its layers.
 
-    ``width`` is the number of inputs; ``input_length`` their mean square, one for all or one per sample (norms are then
-    over these samples); ``input_overlap`` the mean product of two samples' inputs, 0 for standardised data; ``batch`` the
-    samples in a batch, which only batch norm asks for (None: many).
+    ``width`` is the number of inputs, an image's channels; ``input_length`` their mean square, one for all, or one per sample
+    (norms are then over these samples) and per place of an image, (S, ...); ``input_overlap`` the mean product of two samples'
+    inputs, 0 for standardised data; ``batch`` the samples in a batch, which only batch norm asks for (None: many).
 
     Raises:
         UsageError: there are no layers, an activation is unknown, or a length is negative or not finite.
@@ -138,9 +141,8 @@ def predict(
         raise UsageError("the mean square of an input is a finite number, 0 or more")
     start = Signal(lengths, input_overlap if needs_overlap(layers) else math.nan, width)
     passed = walk(layers, start, batch)
+    gains = _log_gains(passed)
     # Squared gradients at the layers' outputs, per sample, from the last back; as logarithms, since deep nets leave float64.
-    with np.errstate(divide="ignore"):
-        gains = np.log([p.gains for p in passed])
     behind = np.concatenate([np.cumsum(gains[:0:-1], axis=0)[::-1], np.zeros((1, len(lengths)))])
     until = list(accumulate((p.response for p in passed), Response.then, initial=Response()))
     after = list(accumulate((p.response for p in reversed(passed)), lambda rest, p: p.then(rest), initial=Response()))[::-1]
@@ -199,6 +201,21 @@ def mlp(
     return (linear(inputs, width), *[block] * (depth - 2), *normed, head)
 
 
+def _log_gains(passed: Sequence[Passage]) -> Floats:
+    """The logarithm of each layer's gain of the squared gradient by sample, (layers, S), given where that reaches an image."""
+    at = passed[-1].signal.lengths
+    gradient = np.full(at.shape, 1.0 / passed[-1].signal.places)
+    logs = []
+    for p in reversed(passed):
+        before = p.back(gradient)
+        total = over_places(before)
+        alive = total.reshape(-1, *[1] * (before.ndim - 1))
+        gradient = np.where(alive > 0.0, before / np.where(alive > 0.0, alive, 1.0), before.shape[0] / before.size)
+        with np.errstate(divide="ignore"):
+            logs.append(np.log(total))
+    return np.array(logs[::-1])
+
+
 def _exp(log: float) -> float:
     return math.exp(min(log, 700.0))
 
@@ -218,7 +235,7 @@ def _backward_gain(gains: Floats, behind: Floats) -> float:
 
 def _log_weight_norm(behind: Floats, signal: Signal) -> float:
     """The logarithm of |dL/dW|_F, which is |delta| |h| of a sample, as the root mean square over samples."""
-    return _log_root_mean(behind + np.log(np.maximum(signal.lengths, 1e-300) * signal.width))
+    return _log_root_mean(behind + np.log(np.maximum(over_places(signal.lengths), 1e-300) * signal.width))
 
 
 def _spread(response: Response, length_variance: float) -> float:

@@ -175,6 +175,64 @@ def test_inside_a_plain_net_with_a_norm_each_layer_has_its_factor(
     assert (measured / predicted) ** (1 / count) == pytest.approx(1.0, abs=PER_LAYER)
 
 
+class FeedForward(nn.Module):
+    """W phi(V h) beside its input, behind a norm or not; V at ReLU's gain, the square of W's 1/2, so that 1/2 is added."""
+
+    def __init__(self, width: int, *, norm: bool) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width) if norm else nn.Identity()
+        self.hidden, self.phi, self.out = nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width)
+        for layer, square in ((self.hidden, 2.0), (self.out, 0.5)):
+            nn.init.normal_(layer.weight, std=math.sqrt(square / width))
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, h: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = h + self.out(self.phi(self.hidden(self.norm(h))))
+        return out
+
+
+def last_block(blocks: int, *, first: bool, seed: int = 0, width: int = 256) -> tuple[float, float]:
+    """The gradient at the output of the last block over that behind the norm that follows it, measured and predicted."""
+    torch.manual_seed(seed)
+    stem = nn.Linear(width, width, bias=False)
+    nn.init.normal_(stem.weight, std=width**-0.5)
+    parts = [m for _ in range(blocks) for m in (FeedForward(width, norm=first), *(() if first else (nn.LayerNorm(width),)))]
+    tail = [nn.LayerNorm(width)] if first else []
+    head = nn.Linear(width, 64, bias=False)
+    nn.init.normal_(head.weight, std=width**-0.5)  # passes back all of the gradient's norm
+    pull = torch.randn(8, 64, generator=torch.Generator().manual_seed(7))
+    found = gradscope.probe(nn.Sequential(stem, *parts, *tail, head), (rows(8, width)[0], pull), lambda out, w: (out * w).sum())
+    assert found.theory is None
+    assert found.departures == ()
+    at = found.layers[-2]
+    assert at.ratio is not None
+    return at.ratio, theory_of(at).ratio
+
+
+def test_the_last_block_of_a_pre_norm_net_gets_less_the_deeper_the_net_and_of_a_post_norm_net_the_same() -> None:
+    """Xiong 2020: L^(-1/2) and O(1); with branches that add 1/2, (1 + L/2)^(-1/2). One draw strays by 3 %, four by 1.5 %."""
+    level = []
+    for first, depths in ((True, (2, 8, 24)), (False, (2, 24))):
+        for blocks in depths:
+            draws = [last_block(blocks, first=first, seed=seed) for seed in range(4)]
+            assert np.mean([measured / predicted for measured, predicted in draws]) == pytest.approx(1.0, abs=PER_LAYER)
+            at = float(np.mean([predicted for _, predicted in draws]))
+            level += [] if first else [at]
+            assert not first or at == pytest.approx((1 + blocks / 2) ** -0.5, rel=0.02)
+    assert level[1] == pytest.approx(level[0], rel=0.02)
+
+
+def test_orthogonal_weights_leave_chance_nothing_in_a_linear_net() -> None:
+    """Saxe 2013: a product of orthogonal matrices is one; so the interval is as wide as the tolerance of each layer alone."""
+    found = probed(Setting("linear", 1.0, 0.0, weights="orthogonal"), width=64, depth=20)
+    first = found.layers[0]
+    assert first.ratio == pytest.approx(1.0, rel=1e-5)
+    assert theory_of(first).ratio == pytest.approx(1.0, rel=1e-5)
+    low, high = theory_of(first).ratio_interval
+    assert math.log(high / low) == pytest.approx(2 * 19 * 0.0175, rel=1e-6)
+    assert not found.departures
+
+
 class Functional(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -197,6 +255,39 @@ def test_a_function_is_predicted_with_the_options_that_it_was_called_with() -> N
     gain = theory_of(found.layers[4]).gain
     assert gain is not None
     assert gain**2 == pytest.approx(1.09 / 6, rel=0.02)
+
+
+class Plus(nn.Module):
+    """A block whose branch the test gives."""
+
+    def __init__(self, branch: Any) -> None:
+        super().__init__()
+        self.linear, self.branch = nn.Linear(20, 20), branch
+
+    def forward(self, h: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = h + self.branch(self.linear(h))
+        return out
+
+
+@pytest.mark.parametrize(
+    ("branch", "why"),
+    [
+        (nn.Dropout(0.2), "the branch of 1 ends in a dropout, which cannot be told from its scale"),
+        (nn.Sequential(nn.Tanh(), nn.Linear(20, 20), nn.Dropout(0.2)), "the branch of 1 ends in a dropout"),
+    ],
+)
+def test_a_scale_that_cannot_be_told_is_not_guessed(branch: nn.Module, why: str) -> None:
+    found = gradscope.probe(nn.Sequential(nn.Linear(20, 20), Plus(branch), nn.Linear(20, 3)), rows(8, 20), F.cross_entropy)
+    assert (found.theory or "").startswith(why)
+
+
+def test_a_branch_that_ends_in_a_scale_of_its_own_is_predicted_with_it() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(20, 20), Plus(lambda h: 0.3 * h), nn.Linear(20, 3))
+    found = gradscope.probe(model, rows(8, 20), F.cross_entropy)
+    assert found.theory is None
+    gain = theory_of(found.layers[1]).gain
+    assert gain == pytest.approx(math.sqrt(1 + 0.3**2 * float(model[1].linear.weight.detach().square().sum()) / 20), rel=1e-5)
 
 
 def test_where_a_head_starts_at_zero_it_says_that_nothing_passes_back() -> None:

@@ -176,11 +176,11 @@ def test_a_trained_or_tampered_net_departs_from_theory_and_is_reported() -> None
 
 
 def test_where_theory_has_no_word_it_says_so_and_the_measurement_stands() -> None:
-    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3))
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3))
     found = gradscope.probe(model, (torch.randn(4, 1, 6, 6), torch.tensor([0, 1, 2, 0])), F.cross_entropy)
-    assert found.theory == "it knows no Conv2d (0)"
+    assert found.theory == "it knows no BatchNorm2d (1)"
     assert all(layer.predicted is None for layer in found.layers)
-    assert [layer.name for layer in found.layers] == ["0", "3"]
+    assert [layer.name for layer in found.layers] == ["0", "4"]
     assert found.layers[0].ratio is not None
 
 

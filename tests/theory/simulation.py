@@ -44,6 +44,11 @@ def haar(gaussian: torch.Tensor) -> torch.Tensor:
     return q * torch.sign(torch.diagonal(r))
 
 
+@cache
+def _orthogonal(place: int) -> torch.Tensor:
+    return haar(_gaussians()[place])
+
+
 @dataclass(frozen=True)
 class Simulated:
     """Squared gradient norms and mean squares at the outputs of the top-level layers, (nets, layers), float64."""
@@ -64,10 +69,10 @@ class _Net:
 
     def matrix(self, layer: Linear) -> tuple[torch.Tensor, float]:
         """The matrix and its scale, to be put on the product: that is cheaper than to scale the matrix."""
-        if self.order and layer.fan_in == layer.fan_out == WIDTH:
-            w = _gaussians()[self.order.pop()]
-        else:
-            w = torch.randn(layer.fan_out, layer.fan_in, generator=self.random)
+        pooled = self.order.pop() if self.order and layer.fan_in == layer.fan_out == WIDTH else None
+        if pooled is not None and layer.weights == "orthogonal":
+            return _orthogonal(pooled), layer.sigma_w
+        w = _gaussians()[pooled] if pooled is not None else torch.randn(layer.fan_out, layer.fan_in, generator=self.random)
         if layer.weights == "orthogonal":
             return haar(w), layer.sigma_w
         if layer.weights == "uniform":

@@ -1,0 +1,131 @@
+"""A probe of nets that read images: theory place by place beside what is measured, and where theory has no word."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import gradscope
+from gradscope.probe import Probe
+from gradscope.training.architectures.cnn import Options, build
+
+PER_LAYER = 0.035
+"""Of a squared norm's factor per layer, as in theory's own trials: here one net of 96 channels and 16 images."""
+
+
+def images(size: int = 8, channels: int = 2) -> tuple[Tensor, Tensor]:
+    random = torch.Generator().manual_seed(3)
+    bright = torch.linspace(0.3, 2.0, size)
+    return bright * torch.randn(16, channels, size, size, generator=random), torch.randint(0, 3, (16,), generator=random)
+
+
+def probed(model: nn.Module, size: int = 8) -> Probe:
+    return gradscope.probe(model, images(size), F.cross_entropy)
+
+
+NETS: dict[str, dict[str, Any]] = {
+    "tanh": {"activation": "tanh", "init": {"scheme": "lecun_normal"}},
+    "relu-flatten": {"head": "flatten"},
+    "sigmoid-wide-taps": {"activation": "sigmoid", "kernel_size": 5, "init": {"scheme": "lecun_normal"}},
+    "dropout": {"activation": "gelu", "dropout": 0.3},
+    "residual": {"residual": True},
+    "pre-norm": {"residual": True, "norm": "group"},
+    "plain-norm": {"norm": "group", "activation": "tanh"},
+    "half-and-dropout": {"residual": {"branch_scale": 0.5}, "dropout": 0.3, "norm": "group"},
+}
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_a_convolutional_net_measures_what_theory_predicts(name: str) -> None:
+    torch.manual_seed(0)
+    found = probed(build(Options(**{"depth": 10, "width": 96, **NETS[name]}), (2, 8, 8), 3))
+    assert found.theory is None
+    assert found.departures == ()
+    first = found.layers[0]
+    assert first.predicted is not None
+    assert first.ratio is not None
+    assert (first.ratio / first.predicted.ratio) ** (2 / 9) == pytest.approx(1.0, abs=PER_LAYER)
+    for layer in found.layers[:-1]:
+        assert layer.predicted is not None
+        assert layer.rms == pytest.approx(layer.predicted.rms, rel=0.2)
+
+
+def test_a_mean_over_the_image_leaves_the_heads_signal_unpredicted() -> None:
+    """Its length depends on how alike the places are; what comes back through it does not: 1 / sqrt(64) of the norm."""
+    torch.manual_seed(0)
+    head = probed(build(Options(depth=4, width=64), (2, 8, 8), 3)).layers[-1]
+    assert head.predicted is not None
+    assert head.predicted.rms is None
+    assert head.rms is not None
+    assert head.gain is not None
+    weights = head.gain * math.sqrt(64)
+    assert head.predicted.gain == pytest.approx(head.gain, rel=0.1)
+    assert head.decades is not None
+    assert head.decades["fixed"] == pytest.approx(-0.5 * math.log10(64), abs=1e-4)
+    assert head.decades["weight"] == pytest.approx(math.log10(weights), abs=1e-4)
+
+
+def test_the_border_of_small_images_is_counted() -> None:
+    """Nine linear layers of 3 x 3 taps: over 4 x 4 places each keeps 0.76 of the square deep inside, over 16 x 16 0.98."""
+    gains = {}
+    for size in (4, 16):
+        torch.manual_seed(0)
+        options = Options(depth=11, width=64, activation="identity", init={"scheme": "lecun_normal"}, head="flatten")
+        found = probed(build(options, (2, size, size), 3), size)
+        assert found.departures == ()
+        first, last = found.layers[0].ratio, found.layers[-2].ratio
+        assert first is not None
+        assert last is not None
+        gains[size] = (first / last) ** (2 / 9)
+    assert gains[4] == pytest.approx(0.76, abs=0.03)
+    assert gains[16] == pytest.approx(0.97, abs=0.03)
+
+
+class Tail(nn.Module):
+    """One convolution, then what the test is about."""
+
+    def __init__(self, conv: nn.Module, after: Any) -> None:
+        super().__init__()
+        self.conv, self.head, self.after = conv, nn.LazyLinear(3), after
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.head(self.after(torch.relu(self.conv(x))).flatten(1))
+        return y
+
+
+UNKNOWN: list[tuple[nn.Module, Any, str]] = [
+    (nn.Conv2d(2, 4, 3, groups=2), lambda h: h, "it knows no convolution in groups or padded by other than zeros (conv)"),
+    (
+        nn.Conv2d(2, 4, 3, padding_mode="circular", padding=1),
+        lambda h: h,
+        "it knows no convolution in groups or padded by other",
+    ),
+    (nn.ConvTranspose2d(2, 4, 3), lambda h: h, "it knows no ConvTranspose2d (conv)"),
+    (nn.Conv2d(2, 4, 3), lambda h: F.max_pool2d(h, 2), "it does not know the pooling in front of head"),
+    (nn.Conv2d(2, 4, 3), lambda h: 2.0 * h, "it does not know the product in front of head"),
+    (nn.Conv2d(2, 4, 3), lambda h: h.mean(3), "a matrix of 24 inputs takes 4 units at 1 places"),
+]
+
+
+@pytest.mark.parametrize(("conv", "after", "why"), UNKNOWN, ids=[why for *_, why in UNKNOWN])
+def test_where_theory_has_no_word_it_says_why(conv: nn.Module, after: Any, why: str) -> None:
+    model = Tail(conv, after)
+    model(images()[0])
+    found = probed(model)
+    assert (found.theory or "").startswith(why)
+    assert all(layer.predicted is None for layer in found.layers)
+
+
+def test_padding_may_be_given_as_a_word() -> None:
+    torch.manual_seed(0)
+    for padding in ("same", "valid"):
+        model = Tail(nn.Conv2d(2, 64, 5, padding=padding), lambda h: h)
+        model(images()[0])
+        found = probed(model)
+        assert found.theory is None
+        assert found.departures == ()
