@@ -20,6 +20,8 @@ RESHAPES = ("View", "Reshape", "Alias", "Squeeze", "Unsqueeze", "Clone")
 SHAPING = (nn.Identity, nn.Flatten, nn.Unflatten)
 ROWS = 64
 """Samples whose lengths theory follows: the mean over more of them moves next to nothing."""
+LENGTHS = 65_536
+"""The most that are followed where they are images: as many lengths a sample as it has places."""
 
 
 @dataclass
@@ -143,5 +145,6 @@ def _inputs(tensor: Tensor, *, places: bool) -> Inputs | None:
     count = len(rows)
     lengths = rows.square().mean(-1)
     alike = (rows.sum(0).square().mean() - lengths.sum(0).mean()) / (count * (count - 1)) if count > 1 else torch.zeros(())
-    chosen = torch.linspace(0, count - 1, min(count, ROWS), device=lengths.device).long()
+    most = min(count, ROWS, max(1, LENGTHS * count // lengths.numel()))
+    chosen = torch.linspace(0, count - 1, most, device=lengths.device).long()
     return Inputs(rows.shape[-1], lengths[chosen].cpu().numpy(), float(alike), count)

@@ -199,7 +199,7 @@ def test_a_trial_says_what_it_learned() -> None:
 
 
 def test_the_outlook_of_a_network_without_theory_is_measured_alone() -> None:
-    source = "device: cpu\nmodel: {kind: cnn, depth: 5, width: 4}\ndata: {name: digits}\n"
+    source = "device: cpu\nmodel: {kind: cnn, depth: 5, width: 4, norm: batch}\ndata: {name: digits}\n"
     outlook: Outlook = given_as(document(source), [], Path("c.yaml")).outlook()
     assert outlook.predicted is None
     assert outlook.gain is not None
