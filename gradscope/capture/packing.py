@@ -102,7 +102,6 @@ class Scratch:
 
     def __init__(self, packing: Packing, room: Tensor | None = None) -> None:
         small = [packing.sizes[i] for i in packing.small]
-        spans = [c * n for c, n in packing.groups]
         samples = [packing.sampled(i) for i in packing.big]
         if room is None:
             room = torch.zeros(packing.entries, dtype=packing.dtype, device=packing.device)
@@ -111,8 +110,7 @@ class Scratch:
         pieces = torch.split(self.flat, small + samples)
         self.views = [v.view(packing.shapes[i]) for v, i in zip(pieces, packing.small, strict=False)]
         self.samples = pieces[len(small) :]
-        parts = torch.split(self.flat, spans + samples)
-        self.rows = [p.view(c, n) for p, (c, n) in zip(parts, packing.groups, strict=False)]
+        self.rows = packing.matrices(self.small)
 
 
 class Packing:
@@ -140,6 +138,7 @@ class Packing:
                 self.groups.append((1, sizes[i]))
         self._staged = None if staging is None else staging[: sum(sizes[i] for i in small)]
         self._runs = [] if self._staged is None else self._joined(self._staged)
+        self._staged_rows = [] if self._staged is None else self.matrices(self._staged)
         self.careful: dict[str, set[int]] = {}
         """The large tensors that are read in float64, by what they are: a gradient may underflow where its weight does not."""
         self.learnt: dict[str, set[int]] = {}
@@ -147,8 +146,11 @@ class Packing:
 
     def load(
         self, scratch: Scratch, tensors: Sequence[Tensor | None], *, whole: bool, alike: bool = False, sampled: bool = True
-    ) -> None:
+    ) -> list[Tensor]:
         """Copies the small tensors and, where ``sampled``, the samples of the large ones into the scratch by a few fused calls.
+
+        Gives the rows of the scratch, or until the next call the same in float32 where they were joined in it: what compares
+        entries is twice as fast there, and as exact.
 
         ``whole`` says that all are there and have their shapes: nothing is looked at one by one. ``alike``, that all of these
         are ``PLAIN``: on a CPU those of one shape are then joined first, which costs less than a copy each.
@@ -162,9 +164,10 @@ class Packing:
                 scratch.small.copy_(self._staged)
                 if samples:
                     torch._foreach_copy_(scratch.samples, samples)
-            elif targets := [*scratch.views, *(scratch.samples if sampled else ())]:
+                return self._staged_rows
+            if targets := [*scratch.views, *(scratch.samples if sampled else ())]:
                 torch._foreach_copy_(targets, [all_there[i] for i in self.small] + samples)
-            return
+            return scratch.rows
         into, source = [], []
         for view, i in zip(scratch.views, self.small, strict=True):
             tensor = tensors[i]
@@ -185,35 +188,39 @@ class Packing:
                 piece.zero_()
         if into:
             torch._foreach_copy_(into, source)
+        return scratch.rows
 
-    # ---- statistics: ``scratch`` holds what ``load`` read of the same ``tensors``
+    def matrices(self, small: Tensor) -> list[Tensor]:
+        """The entries of the small tensors as one (count, size) matrix per size."""
+        places = torch.split(small, [c * n for c, n in self.groups])
+        return [p.view(c, n) for p, (c, n) in zip(places, self.groups, strict=True)]
+
+    # ---- statistics: ``scratch`` holds what ``load`` read of the same ``tensors``, ``rows`` is what it gave
 
     def norms(self, kind: str, scratch: Scratch, tensors: Sequence[Tensor | None]) -> list[Tensor]:
         """L2 norm of each tensor; ``kind`` says what they are, see ``learn``."""
         small = [torch.linalg.vector_norm(r, dim=1) for r in scratch.rows]
         return self._gather(small, self._big_norms(kind, tensors)) if self.big else small
 
-    def maxima(self, scratch: Scratch, tensors: Sequence[Tensor | None]) -> list[Tensor]:
+    def maxima(self, rows: Sequence[Tensor], tensors: Sequence[Tensor | None]) -> list[Tensor]:
         """Largest absolute entry of each tensor; NaN where there is one."""
         rest = []
         for t in self._bigs(tensors):
             low, high = torch.aminmax(t)
             rest.append(torch.maximum(-low, high))
-        small = [torch.maximum(-r.amin(1), r.amax(1)) if r.shape[1] else r.new_zeros(len(r)) for r in scratch.rows]
+        small = [torch.maximum(-r.amin(1), r.amax(1)) if r.shape[1] else r.new_zeros(len(r)) for r in rows]
         return self._gather(small, rest)
 
-    def zeros(self, scratch: Scratch, tensors: Sequence[Tensor | None]) -> list[Tensor]:
+    def zeros(self, rows: Sequence[Tensor], tensors: Sequence[Tensor | None]) -> list[Tensor]:
         """Entries of each tensor that are exactly 0. A comparison whose result is a float is the one that sums fast."""
         rest = [t.numel() - torch.count_nonzero(t) for t in self._bigs(tensors)]
-        other = (
-            torch.ne(r, 0, out=torch.empty_like(r, dtype=torch.float32)) for r in scratch.rows
-        )  # counts up to 2^24 exactly
-        return self._gather([r.shape[1] - r.sum(1) for r in other], rest)
+        zero = (torch.eq(r, 0, out=torch.empty_like(r, dtype=torch.float32)) for r in rows)  # counts up to 2^24 exactly
+        return self._gather([r.sum(1) for r in zero], rest)
 
-    def nonfinite(self, scratch: Scratch, tensors: Sequence[Tensor | None]) -> list[Tensor]:
+    def nonfinite(self, rows: Sequence[Tensor], tensors: Sequence[Tensor | None]) -> list[Tensor]:
         """Entries of each tensor that are NaN or infinite: x - x is 0 for all others, and cheaper than isfinite."""
         rest = [torch.count_nonzero(t - t) for t in self._bigs(tensors)]
-        return self._gather([(r - r).nan_to_num_(nan=1.0).sum(1) for r in scratch.rows], rest)
+        return self._gather([(r - r).nan_to_num_(nan=1.0).sum(1) for r in rows], rest)
 
     def dots(self, a: Tensor, b: Tensor) -> list[Tensor]:
         """Inner product of each tensor of one scratch's ``flat`` with its like in another's; samples count for the whole."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, cast
 
 import numpy as np
@@ -49,6 +50,8 @@ class Parameters(Portions):
         self._norms_only: list[Scratch] | None = None
         """Where gradients are copied of which norms alone are read; ``_gradients`` keeps the others for ``cosine``."""
         self._in_scratch: Reading | None = None
+        self._square = torch.zeros(())
+        """Of all gradients as they lie in ``_gradients``."""
 
     # ---- gradients
 
@@ -80,19 +83,25 @@ class Parameters(Portions):
         norms, maxima, zeros, nonfinite = [], [], [], []
         for (at, pack), scratch in zip(self.parts, self._gradients if full else self._norms_only or [], strict=True):
             mine = tensors if self.in_order else [tensors[i] for i in at]
-            pack.load(scratch, mine, whole=whole, alike=alike, sampled=full)
+            rows = pack.load(scratch, mine, whole=whole, alike=alike, sampled=full)
             norms.append(pack.norms("gradient", scratch, mine))
             if full:
-                maxima.append(pack.maxima(scratch, mine))
-                zeros.append(pack.zeros(scratch, mine))
-                # where the norms are finite all entries are; but only a CPU tells that without waiting for it
-                known = pack.device.type == "cpu" and all(bool(n.isfinite().all()) for n in norms[-1])
-                nonfinite.append([torch.zeros_like(n) for n in norms[-1]] if known else pack.nonfinite(scratch, mine))
-        of_all = {"grad_norm": self.processes.norms(self.join(norms))}
+                maxima.append(pack.maxima(rows, mine))
+                zeros.append(pack.zeros(rows, mine))
+        norm = self.join(norms)
+        of_all = {"grad_norm": self.processes.norms(norm)}
         if full:
+            self._square = torch.dot(norm, norm)
             of_all["grad_max"] = self.processes.maxima(self.join(maxima))
             of_all["zero_count"] = self.processes.sums(self._without_stored(self.join(zeros), grads))
-            of_all["nonfinite_count"] = self.processes.sums(self.join(nonfinite))
+            # where the norms are finite all entries are; but only a CPU tells that without waiting for it
+            if self.on_cpu and isfinite(self._square.item()):
+                of_all["nonfinite_count"] = torch.zeros_like(norm)
+            else:
+                for (at, pack), scratch in zip(self.parts, self._gradients, strict=True):
+                    nonfinite.append(pack.nonfinite(scratch.rows, [tensors[i] for i in at]))
+                of_all["nonfinite_count"] = self.join(nonfinite)
+            of_all["nonfinite_count"] = self.processes.sums(of_all["nonfinite_count"])
         if inverse_scale is not None:
             for name in ("grad_norm", "grad_max"):
                 if name in of_all:
@@ -152,7 +161,7 @@ class Parameters(Portions):
         if reading is not self._in_scratch:
             return None
         now = [scratch.flat for scratch in self._gradients]
-        square = self.dot(now, now)
+        square = self._square if self.plain else self.dot(now, now)
         self._past = (now, square)
         self._in_scratch = None
         self._gradients, self._other = self._other, self._gradients  # the next ones are not laid over these
@@ -170,14 +179,14 @@ class Parameters(Portions):
             [{kind: sorted(at) for kind, at in sets.items()} for sets in every]
             for every in ([pack.careful for _, pack in self.parts], [pack.learnt for _, pack in self.parts])
         )
-        past = None if self._past is None else [flat.clone() for flat in self._past[0]]
+        past = None if self._past is None else ([flat.clone() for flat in self._past[0]], self._past[1].clone())
         return {**self.of_weights.state_dict(), "past": past, "careful": careful, "learnt": learnt}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.of_weights.load_state_dict(state)
         if (past := state["past"]) is not None:
-            flats = [flat.to(scratch.flat, copy=True) for flat, scratch in zip(past, self._other, strict=True)]
-            self._past = (flats, self.dot(flats, flats))
+            flats = [flat.to(scratch.flat, copy=True) for flat, scratch in zip(past[0], self._other, strict=True)]
+            self._past = (flats, past[1].to(self.device))
         for (_, pack), careful, learnt in zip(self.parts, state["careful"], state["learnt"], strict=True):
             pack.careful = {kind: set(at) for kind, at in careful.items()}
             pack.learnt = {kind: set(at) for kind, at in learnt.items()}

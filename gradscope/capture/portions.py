@@ -39,8 +39,9 @@ class Portions:
         order = [at[j] for at, pack in self.parts for j in pack.order]
         back = sorted(range(len(order)), key=order.__getitem__)
         self._order = None if back == sorted(back) else torch.tensor(back, device=self.device)
+        self.on_cpu = all(pack.device.type == "cpu" for _, pack in self.parts)
         # no shards, no samples: an inner product over all is one of each part
-        self._plain = not any(pack.big for _, pack in self.parts) and not any(processes.sharded)
+        self.plain = not any(pack.big for _, pack in self.parts) and not any(processes.sharded)
 
     def scratches(self) -> list[Scratch]:
         return [Scratch(pack) for _, pack in self.parts]
@@ -83,10 +84,16 @@ class Portions:
 
     def dot(self, a: list[Tensor], b: list[Tensor]) -> Tensor:
         """Inner product over all parameters, a scalar."""
-        if not self._plain:
-            parts = [pack.dots(x, y) for (_, pack), x, y in zip(self.parts, a, b, strict=True)]
-            return self.processes.sums(self.join(parts)).sum()
-        return torch.stack([torch.dot(x, y).to(self.device) for x, y in zip(a, b, strict=True)]).sum()
+        return self.total([self.product(k, x, y) for k, (x, y) in enumerate(zip(a, b, strict=True))])
+
+    def product(self, k: int, a: Tensor, b: Tensor) -> list[Tensor]:
+        """Part ``k`` of an inner product, for ``total``."""
+        return [torch.dot(a, b)] if self.plain else self.parts[k][1].dots(a, b)
+
+    def total(self, products: list[list[Tensor]]) -> Tensor:
+        if self.plain:
+            return torch.stack([p.to(self.device) for (p,) in products]).sum()
+        return self.processes.sums(self.join(products)).sum()
 
 
 def _portions(mine: Sequence[int], shapes: Sequence[torch.Size], device: torch.device) -> list[list[int]]:

@@ -27,6 +27,8 @@ class Weights:
         self._start: list[Tensor] | None = None
         self._start_norm: Tensor | None = None
         self._copies: list[list[Tensor | None]] = []
+        self._alike = False
+        """Whether all weights are plain ones of float32, as they were seen before the step."""
 
     @property
     def watching(self) -> bool:
@@ -38,8 +40,10 @@ class Weights:
         """Copies the weights as they are before the optimizer's step."""
         self._copies = []
         for pack, weights in self._load_old():
-            big = set(pack.big)
-            self._copies.append([_kept(w) if j in big else None for j, w in enumerate(weights)])
+            copies: list[Tensor | None] = [None] * len(weights)
+            for j in pack.big:
+                copies[j] = _kept(weights[j])
+            self._copies.append(copies)
         if self._start is None:
             self._keep_start()
 
@@ -49,22 +53,22 @@ class Weights:
         if not self._copies or self._start is None or self._start_norm is None:
             return {}
         weight_norms, update_norms, moved = [], [], []
-        alike = self._alike()
         for k, (at, pack) in enumerate(self.portions.parts):
             weights = self.portions.weights(at)
             new, old, copies = self._new[k], self._old[k], self._copies[k]
-            pack.load(new, weights, whole=True, alike=alike)
+            pack.load(new, weights, whole=True, alike=self._alike)
             weight_norms.append(pack.norms("weight", new, weights))
             old.flat.sub_(new.flat)
-            for copy, weight in zip(copies, weights, strict=True):
-                if copy is not None:
-                    copy.sub_(weight)
+            for j in pack.big:
+                if (copy := copies[j]) is not None:
+                    copy.sub_(weights[j])
             update_norms.append(pack.norms("update", old, copies))
-            moved.append(torch.sub(new.flat, self._start[k], out=old.flat))
+            torch.sub(new.flat, self._start[k], out=old.flat)
+            moved.append(self.portions.product(k, old.flat, old.flat))
         self._copies = []
         weight_norm = self.portions.processes.norms(self.portions.join(weight_norms))
         update_norm = self.portions.processes.norms(self.portions.join(update_norms))
-        displacement = self.portions.dot(moved, moved).sqrt()
+        displacement = self.portions.total(moved).sqrt()
         matrix_update = torch.linalg.vector_norm(update_norm * self._matrix)
         floor = torch.maximum(weight_norm * self._matrix, self._lecun)
         return {
@@ -100,15 +104,13 @@ class Weights:
             self._start = [flat.to(scratch.flat, copy=True) for flat, scratch in zip(start, self._old, strict=True)]
             self._start_norm = self.portions.dot(self._start, self._start).sqrt()
 
-    def _alike(self) -> bool:
-        return not self.portions.special and kinds_of(self.portions.items) == PLAIN
-
     def _load_old(self) -> list[tuple[Packing, Sequence[Tensor]]]:
         """Copies the weights as they are into the scratch of the old ones."""
-        loaded, alike = [], self._alike()
+        loaded = []
+        self._alike = not self.portions.special and kinds_of(self.portions.items) == PLAIN
         for (at, pack), scratch in zip(self.portions.parts, self._old, strict=True):
             weights = self.portions.weights(at)
-            pack.load(scratch, weights, whole=True, alike=alike)
+            pack.load(scratch, weights, whole=True, alike=self._alike)
             loaded.append((pack, weights))
         return loaded
 
