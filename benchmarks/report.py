@@ -1,6 +1,6 @@
 """A report of 1,000 layers x 100,000 recorded steps: how large, how soon made and drawn: ``python -m benchmarks.report``.
 
-The run is made of arithmetic, since none that long can be trained for this, with one spike of one step; it needs 12 GB for
+The run is made of arithmetic, since none that long can be trained for this, with one spike of one step; it needs 10 GB for
 a while. Chromium opens the page headless and says by its own clock when it had drawn it.
 """
 

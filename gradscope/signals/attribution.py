@@ -21,12 +21,13 @@ from itertools import pairwise
 
 import numpy as np
 
-from gradscope.record.grid import Bools, Floats, Ints
+from gradscope.record.grid import Bools, Floats, Grid, Ints
 from gradscope.record.manifest import LayerInfo
 from gradscope.record.run import Run
 from gradscope.signals.links import KINDS, Place, link
+from gradscope.signals.profiles import depth_profile
 
-__all__ = ["KINDS", "WORDS", "Attribution", "attribution"]
+__all__ = ["KINDS", "WORDS", "Attribution", "attribution", "told"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,12 +106,22 @@ WORDS = {
 }
 
 
-def attribution(run: Run, step: int | None = None) -> Attribution:
+def told(run: Run) -> tuple[Ints, Bools]:
+    """At which steps which links have a gradient at both ends: ``Attribution``'s steps and ``present``, without its decades.
+
+    Those of a deep network over a long run are too many to be worked out for the sake of a few.
+    """
+    profile = depth_profile(run)
+    usable = profile.present & np.isfinite(profile.values) & (profile.values > 0.0)
+    return profile.steps, usable[:, 1:] & usable[:, :-1]
+
+
+def attribution(run: Run, at: int | Ints | None = None) -> Attribution:
     """From the recorded local gains of any run; links of a chain and of residual blocks are told, others say why not.
 
-    With a ``step``, of that one alone: one row, or none where it was not sampled.
+    Of all steps, or of one step or of several alone: no row for one that was not sampled. One is read alone.
     """
-    places, steps = _places(run, step)
+    places, steps = _places(run, at)
     stations = [i for i, p in enumerate(places) if p.info.trunk]
     links = [link(places[a], places[a + 1 : b], places[b]) for a, b in pairwise(stations)]
     ends = [(places[a].info.name, places[b].info.name) for a, b in pairwise(stations)]
@@ -134,12 +145,9 @@ def attribution(run: Run, step: int | None = None) -> Attribution:
     )
 
 
-def _places(run: Run, step: int | None) -> tuple[list[Place], Ints]:
+def _places(run: Run, at: int | Ints | None) -> tuple[list[Place], Ints]:
     matrices = {p.layer for p in run.catalogue.parameters if p.is_matrix}
-    backward, before = (
-        run.grid("layers", column) if step is None else run.at("layers", column, step)
-        for column in ("backward_norm", "input_backward_norm")
-    )
+    backward, before = (_grid(run, column, at) for column in ("backward_norm", "input_backward_norm"))
     calls = Counter(backward.names)
     column = {name: i for i, (name, call) in enumerate(backward.entities) if call == calls[name] - 1}
     places = [
@@ -154,6 +162,13 @@ def _places(run: Run, step: int | None) -> tuple[list[Place], Ints]:
         if (at := column.get(info.name)) is not None
     ]
     return places, backward.steps
+
+
+def _grid(run: Run, column: str, at: int | Ints | None) -> Grid:
+    if isinstance(at, int):
+        return run.at("layers", column, at)
+    whole = run.grid("layers", column)
+    return whole if at is None else whole.at(np.flatnonzero(np.isin(whole.steps, at)))
 
 
 def _kind(info: LayerInfo, matrices: set[str]) -> str:

@@ -9,6 +9,9 @@ import numpy as np
 from gradscope.record.grid import Bools, Floats, Ints
 from gradscope.signals.states import State, States, states
 
+AT_ONCE = 4096
+"""Rows that are looked at together: some hundred thousand with all that is worked out of them would fill the memory."""
+
 
 @dataclass(frozen=True, eq=False)
 class Frames:
@@ -17,7 +20,7 @@ class Frames:
     ``values`` and ``states`` (F, L) are what was recorded at ``steps`` (F,); ``until`` (F,) is the last step that a frame
     stands for. ``low`` and ``high`` (F, L) are the smallest and the largest finite value in it, NaN without any; ``marks``
     (F, L) the state in it that must be missed least; ``falls`` says that of low and high the low one lies further from the
-    layer's usual size. Where every row has its own frame, ``reduced`` is false and low and high are the values.
+    layer's usual size. Where every row has its own frame, ``reduced`` is false.
     """
 
     rows: Ints
@@ -46,26 +49,28 @@ def frame_rows(count: int, most: int) -> Ints:
 
 
 def frames(steps: Ints, values: Floats, present: Bools, most: int) -> Frames:
-    """Of ``values`` (S, L) that were recorded at ``steps`` (S,), one at least of each."""
-    rows, found = frame_rows(len(steps), most), states(values, present)
-    until = np.append(steps[rows[1:] - 1], steps[-1])
-    finite = (found == State.FINITE) | (found == State.UNDERFLOW)
-    low, high, marks = values, values, found
-    if len(rows) < len(steps):
-        low = np.minimum.reduceat(np.where(finite, values, np.inf), rows, axis=0)
-        high = np.maximum.reduceat(np.where(finite, values, -np.inf), rows, axis=0)
-        marks = np.maximum.reduceat(found, rows, axis=0)
-    known = np.isfinite(low) & np.isfinite(high) & (low > 0.0)
-    middle = _usual_logs(values, finite)
+    """Of ``values`` (S, L) that were recorded at ``steps`` (S,), one at least of each. What it works in stays small."""
+    rows = frame_rows(len(steps), most)
+    until, shape = np.append(steps[rows[1:] - 1], steps[-1]), (len(rows), values.shape[1])
+    low, high, marks = np.empty(shape), np.empty(shape), np.empty(shape, np.uint8)
+    logs, known = np.zeros(shape[1]), np.zeros(shape[1])
+    first = 0
+    while first < len(rows):
+        last = max(int(np.searchsorted(rows, rows[first] + AT_ONCE)), first + 1)
+        part = slice(rows[first], rows[last] if last < len(rows) else None)
+        these, found = values[part], states(values[part], present[part])
+        finite, starts = (found == State.FINITE) | (found == State.UNDERFLOW), rows[first:last] - rows[first]
+        low[first:last] = np.minimum.reduceat(np.where(finite, these, np.inf), starts, axis=0)
+        high[first:last] = np.maximum.reduceat(np.where(finite, these, -np.inf), starts, axis=0)
+        marks[first:last] = np.maximum.reduceat(found, starts, axis=0)
+        usable = finite & (np.where(finite, these, 0.0) > 0.0)
+        logs += np.log10(these, where=usable, out=np.zeros_like(these)).sum(axis=0)
+        known += usable.sum(axis=0)
+        first = last
+    middle = logs / np.maximum(known, 1.0)
+    positive = np.isfinite(low) & np.isfinite(high) & (low > 0.0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        falls = known & (middle - np.log10(np.where(known, low, 1.0)) > np.log10(np.where(known, high, 1.0)) - middle)
-        low, high = np.where(np.isfinite(low), low, np.nan), np.where(np.isfinite(high), high, np.nan)
-    return Frames(rows, steps[rows], until, values[rows], found[rows], low, high, marks, falls, reduced=len(rows) < len(steps))
-
-
-def _usual_logs(values: Floats, finite: Bools) -> Floats:
-    """The mean of log10 of each column's finite, positive values (L,)."""
-    usable = finite & (np.where(finite, values, 0.0) > 0.0)
-    logs = np.log10(values, where=usable, out=np.zeros_like(values))
-    mean: Floats = logs.sum(axis=0) / np.maximum(usable.sum(axis=0), 1)
-    return mean
+        falls = positive & (middle - np.log10(np.where(positive, low, 1.0)) > np.log10(np.where(positive, high, 1.0)) - middle)
+    low, high = np.where(np.isfinite(low), low, np.nan), np.where(np.isfinite(high), high, np.nan)
+    shown, reduced = states(values[rows], present[rows]), len(rows) < len(steps)
+    return Frames(rows, steps[rows], until, values[rows], shown, low, high, marks, falls, reduced)

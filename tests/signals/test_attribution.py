@@ -13,9 +13,10 @@ from torch.nn import functional as F
 
 import gradscope
 from gradscope.record.run import Run
-from gradscope.signals.attribution import KINDS, attribution
+from gradscope.signals.attribution import KINDS, attribution, told
 from gradscope.training.architectures.mlp import Options, build
 from gradscope.training.options import Residual
+from tests.render.cases import case
 
 EXACT = 1e-9
 """Decades; sums of some 60 logarithms in float64 err by 1e-14."""
@@ -304,7 +305,7 @@ def test_a_branch_whose_input_is_dropped_first_is_left_untold() -> None:
 def test_a_stretch_has_its_links_alone_and_adds_up_to_its_own_ratio() -> None:
     run = recorded(net(activation="sigmoid"), batch())
     whole = attribution(run)
-    part = attribution(run, step=0).between("layers.2", "layers.5")
+    part = attribution(run, 0).between("layers.2", "layers.5")
     assert part.layers == ("layers.3", "layers.4", "layers.5")
     assert np.array_equal(part.decades, whole.decades[:, 2:5])
     norms = run.grid("layers", "backward_norm")
@@ -330,3 +331,17 @@ def test_a_gradient_that_is_zero_or_not_finite_has_no_decades() -> None:
     assert found.present.tolist() == [[False, True], [False, False], [True, True]]
     assert np.isnan(found.end_to_end).tolist() == [True, True, False]
     assert found.end_to_end[2] == pytest.approx(-1.0)
+
+
+@pytest.mark.parametrize("name", ["vanishing", "exploding", "dead", "thousand", "recurrent", "one-layer", "seldom"])
+def test_which_links_are_told_at_which_steps_is_known_without_their_decades(name: str) -> None:
+    run, _ = case(name)
+    whole, (steps, links) = attribution(run), told(run)
+    assert np.array_equal(steps, whole.steps)
+    assert np.array_equal(links, whole.present)
+    some = steps[[0, len(steps) // 2, -1]]
+    found = attribution(run, some)
+    rows = np.searchsorted(steps, np.unique(some))
+    assert np.array_equal(found.steps, np.unique(some))
+    assert np.array_equal(found.decades, whole.decades[rows], equal_nan=True)
+    assert found.unexplained == whole.unexplained

@@ -74,3 +74,14 @@ def test_where_nothing_was_recorded_a_frame_has_no_range():
     found = framed(np.where(present, 1.0, np.nan), 24, present)
     assert np.isnan(found.low[:, 1]).all()
     assert (found.marks[:, 1] == State.ABSENT).all()
+
+
+def test_rows_that_are_looked_at_in_parts_give_what_all_together_give(monkeypatch):
+    values = np.random.default_rng(2).lognormal(0.0, 3.0, (1_000, 5))
+    values[333, 2], values[700:720, 1], values[5, 0] = np.nan, 0.0, np.inf
+    present = np.random.default_rng(3).random(values.shape) > 0.1
+    whole = framed(values, 40, present)
+    monkeypatch.setattr("gradscope.signals.frames.AT_ONCE", 7)
+    parts = framed(values, 40, present)
+    for name in ("rows", "until", "values", "states", "low", "high", "marks", "falls"):
+        assert np.array_equal(getattr(parts, name), getattr(whole, name), equal_nan=name in ("values", "low", "high"))

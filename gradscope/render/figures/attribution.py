@@ -13,7 +13,7 @@ from gradscope.record.finding import Report
 from gradscope.record.run import Run
 from gradscope.render import bars, marks, rows, scales, theme
 from gradscope.render.words import count, plain
-from gradscope.signals.attribution import KINDS, WORDS, Attribution, attribution
+from gradscope.signals.attribution import KINDS, WORDS, Attribution, attribution, told
 from gradscope.signals.events import Series
 from gradscope.signals.profiles import Profile, trunk
 
@@ -24,6 +24,8 @@ WHOLE = 1.75
 """Inches of the bars for the whole net, beside those of the layers, with the room between."""
 OVER_STEPS = 1.5
 """Inches of the whole over the steps, below."""
+POINTS = 600
+"""Steps that the curves over them are drawn from."""
 LEAST = 0.2
 """Least decades that the axis spans either way: over less, what is level would look like something."""
 
@@ -43,7 +45,7 @@ def data(runs: Sequence[Run]) -> Iterator[rows.Row]:
 
 
 def draw(figure: theme.Page, runs: Sequence[Run], reports: Sequence[Report]) -> None:
-    names, found = rows.labels(runs), [attribution(run) for run in runs]
+    names, found = rows.labels(runs), [_drawn(run) for run in runs]
     shown = [i for i, parts in enumerate(found) if _row(parts) is not None]
     if not shown:
         top = theme.head(figure, TITLE, "", runs=names)
@@ -87,6 +89,15 @@ def draw(figure: theme.Page, runs: Sequence[Run], reports: Sequence[Report]) -> 
 
 
 HOW = "Bars below 0 take from the gradient, bars above 0 add to it. One scale for all runs."
+
+
+def _drawn(run: Run) -> Attribution:
+    """At the steps that are drawn alone: those spread over the run, and those that the bars may speak of."""
+    steps, links = told(run)
+    whole, some = steps[links.all(axis=1)], steps[links.any(axis=1)]
+    spread = whole[whole <= scales.last_step([run])[0]]
+    few = spread[np.unique(np.linspace(0, len(spread) - 1, POINTS).astype(int))] if len(spread) else spread
+    return attribution(run, np.unique(np.concatenate([few, whole[-1:], some[-1:]])))
 
 
 def _row(parts: Attribution) -> int | None:
@@ -170,8 +181,7 @@ def _value(axes: Axes, x: float, value: float) -> None:
 def _over_steps(axes: Axes, runs: Sequence[Run], parts: Attribution, kinds: Sequence[str]) -> None:
     """The whole by kind, step by step."""
     end, label = scales.last_step(runs)
-    at = np.flatnonzero(parts.present.all(axis=1) & (parts.steps <= end))
-    few = at[np.unique(np.linspace(0, len(at) - 1, 600).astype(int))]
+    few = np.flatnonzero(parts.present.all(axis=1) & (parts.steps <= end))
     for i, kind in enumerate(kinds):
         look = theme.run_look(i)
         style = {"linestyle": look.dash, "marker": look.marker, "markevery": (0, max(1, len(few) // 6)), "markersize": 4.0}

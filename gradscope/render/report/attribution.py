@@ -9,7 +9,7 @@ import numpy as np
 
 from gradscope.record.run import Run
 from gradscope.render.report.packing import packed
-from gradscope.signals.attribution import KINDS, WORDS, attribution
+from gradscope.signals.attribution import KINDS, WORDS, attribution, told
 from gradscope.signals.frames import frame_rows
 
 LINKS = 40_000
@@ -18,15 +18,15 @@ LINKS = 40_000
 
 def attributed(run: Run, most: int, names: Callable[[Sequence[str]], list[int]]) -> dict[str, Any] | None:
     """``decades`` (F, L, K) as float32, NaN where a link was not recorded; None for a run without a link."""
-    found = attribution(run)
-    measured = np.flatnonzero(found.present.any(axis=1))
-    if not len(found.layers) or not len(measured):
+    steps, links = told(run)
+    measured = steps[links.any(axis=1)]
+    if not len(measured):
         return None
-    rows = measured[frame_rows(len(measured), max(min(most, LINKS // len(found.layers)), 2))]
-    decades = found.decades[rows]
+    found = attribution(run, measured[frame_rows(len(measured), max(min(most, LINKS // links.shape[1]), 2))])
+    decades = found.decades
     kept = [i for i in range(len(KINDS)) if np.nan_to_num(decades[:, :, i]).any()] or [0]
     return {
-        "steps": found.steps[rows].tolist(),
+        "steps": found.steps.tolist(),
         "sources": names(found.sources),
         "names": names(found.layers),
         "kinds": [KINDS[i] for i in kept],
