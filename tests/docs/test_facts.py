@@ -1,9 +1,11 @@
-"""The numbers in the README's section on what is recorded, measured."""
+"""The numbers in the README's section on what is recorded, measured, and those that a page gives to reckon with."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
@@ -16,6 +18,25 @@ from gradscope.training.config import load_config
 from gradscope.training.loop import train
 
 CONFIGS = Path(__file__).parents[2] / "configs"
+CHAIN_RULE = Path(__file__).parents[2] / "docs" / "chain-rule.md"
+
+
+def test_the_page_on_the_chain_rule_has_tanhs_slopes_right() -> None:
+    """By the trapezoidal rule, and the example that it reckons out with them, to the digits that it prints."""
+    rows = [line.split("|")[1:-1] for line in CHAIN_RULE.read_text("utf-8").splitlines() if line.startswith("|")]
+    table = {row[0].strip(): [float(x) for x in row[1:]] for row in rows if row[1].strip()[:1].isdigit() and len(row) == 8}
+    sizes, slopes, after = table.values()
+    z = np.linspace(-9.0, 9.0, 20_001)
+    weight = np.exp(-z * z / 2.0)
+    weight = weight / weight.sum()
+    for size, slope, tanh in zip(sizes, slopes, after, strict=True):
+        t = np.tanh(size * z)
+        assert slope == pytest.approx(math.sqrt(weight @ (1.0 - t**2) ** 2), abs=5.1e-3)
+        assert tanh == pytest.approx(math.sqrt(weight @ t**2), abs=5.1e-3)
+    by = dict(zip(sizes, slopes, strict=True))
+    hidden = 0.5**28 * by[0.5] * by[0.2] * by[0.1]
+    assert f"{hidden:.1e}" == "3.0e-09"
+    assert f"{hidden * 0.5 * math.sqrt(128 / 74):.1e}" == "2.0e-09"
 
 
 def test_weight_gradients_are_level_where_the_signal_that_flows_back_vanishes() -> None:
