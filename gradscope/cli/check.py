@@ -10,7 +10,7 @@ import typer
 
 from gradscope.cli.folders import RUN, RUNS_DIR, RunsDir, find_run
 from gradscope.cli.gate import FailOn, FailOnOption, gate, judged
-from gradscope.cli.terminal import deliver, next_command
+from gradscope.cli.terminal import deliver, next_command, note
 from gradscope.render import FORMATS
 
 Format = Annotated[str, typer.Option("--format", metavar=f"[{'|'.join(FORMATS.built_in)}]", help="How the verdict is written.")]
@@ -45,13 +45,17 @@ def check(
     from gradscope.detect.baseline import beyond, read_baseline
     from gradscope.record.reader import load_run
     from gradscope.render.terminal import PLAIN, Terminal
+    from gradscope.render.words import count
 
     writer = FORMATS.load(format)
     known = read_baseline(baseline) if baseline else ()
     folder = find_run(run, runs_dir)
     recorded = load_run(folder)
-    report = beyond(judged(recorded, select or (), ignore or ()), known)
+    found = judged(recorded, select or (), ignore or ())
+    report = beyond(found, known)
     deliver(writer.write(report, recorded, terminal=PLAIN if output else Terminal.of(sys.stdout)), output)
+    if known:
+        note(f"not told again: {len(found.findings) - len(report.findings)} of {count(len(found.findings), 'finding')}")
     if format == "text" and report.steps:  # of a run without a step there is nothing to draw
         next_command("plot", folder)
     gate(report, fail_on)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gradscope.cli.terminal import deliver, next_command
+from gradscope.cli.terminal import deliver, hanging, next_command
 
 
 def rules(name: Annotated[str | None, typer.Argument(help="A rule, by name or code; left out, all of them.")] = None) -> None:
@@ -19,7 +19,7 @@ def rules(name: Annotated[str | None, typer.Argument(help="A rule, by name or co
         return
     catalogue = rows()
     width = max(len(row.name) for row in catalogue)
-    deliver("\n".join(f"{row.code}  {row.name:<{width}}  {row.summary}" for row in catalogue), None)
+    deliver("\n".join(hanging(f"{row.code}  {row.name:<{width}}  ", row.summary) for row in catalogue), None)
     next_command("rules", catalogue[0].name)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -30,8 +32,14 @@ def runs(
     if not found:
         note(f"no run in {runs_dir}")
         return
-    table = [HEADER, *(tuple(_row(path, manifest)) for path, manifest in (found[:limit] if limit else found))]
+    table: list[tuple[str, ...]] = [
+        HEADER,
+        *(tuple(_row(path, manifest)) for path, manifest in (found[:limit] if limit else found)),
+    ]
     widths = [max(len(row[i]) for row in table) for i in range(len(HEADER))]
+    if sys.stdout.isatty() and sum(widths) + 2 * len(widths) - 2 > shutil.get_terminal_size().columns:
+        table = [(*row[:3], row[4]) for row in table]  # a run's name says when it began
+        widths = [*widths[:3], widths[4]]
     deliver("\n".join("  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip() for row in table), None)
     if limit and len(found) > limit:
         note(f"{len(found) - limit} older runs are not shown; gradscope runs --limit 0 shows all")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import sys
+import textwrap
 from pathlib import Path
 
 from gradscope.errors import ConfigError, GradscopeError
@@ -12,6 +14,8 @@ from gradscope.render.files import write_whole
 
 INTERRUPTED = 130
 """Exit code after a Ctrl-C."""
+NARROWEST = 20
+"""Columns that a wrapped text has at the least."""
 MOST = 50
 """Problems of a config that are shown; a file with more is not a config with slips."""
 
@@ -41,6 +45,14 @@ def deliver(text: str, output: Path | None) -> None:
         sys.stdout.write(text)
     else:
         write_whole(output, lambda draft: draft.write_text(text, "utf-8"))
+
+
+def hanging(start: str, text: str) -> str:
+    """A row of a list: at a terminal the text is wrapped beside its start, for a pipe it stays on one line."""
+    if not sys.stdout.isatty():
+        return start + text
+    width = max(shutil.get_terminal_size().columns, len(start) + NARROWEST)
+    return textwrap.fill(text, width, initial_indent=start, subsequent_indent=" " * len(start))
 
 
 def as_json(result: object) -> str:

@@ -124,6 +124,7 @@ def test_what_the_baseline_knows_is_not_told_again(here: Path, recorded: Path) -
     result = gradscope("check", recorded / "vanishing", "--baseline", "known.json", "--format", "json")
     assert result.exit_code == 0
     assert json.loads(result.stdout)["findings"] == []
+    assert result.stderr.startswith("not told again: ")
 
 
 def test_the_newest_run_is_meant_where_none_is_named(recorded: Path) -> None:

@@ -24,6 +24,16 @@ def test_a_long_message_is_not_broken(capsys: pytest.CaptureFixture[str]) -> Non
     assert capsys.readouterr().err.count("\n") == 1
 
 
+@pytest.mark.parametrize(("shown", "lines"), [(True, ["GS1  one two", "     three"]), (False, ["GS1  one two three"])])
+def test_a_row_of_a_list_is_wrapped_for_a_terminal_and_stays_whole_for_a_pipe(
+    monkeypatch: pytest.MonkeyPatch, shown: bool, lines: list[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "12")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: shown)
+    monkeypatch.setattr(terminal, "NARROWEST", 7)
+    assert terminal.hanging("GS1  ", "one two three").split("\n") == lines
+
+
 def test_a_namesake_that_is_installed_is_told_about(tmp_path: Path) -> None:
     """Another distribution holds the name on the package index and installs a command of the same name."""
     namesake = tmp_path / "gradscope-9.9.dist-info"

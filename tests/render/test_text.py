@@ -55,7 +55,7 @@ def test_a_healthy_run_and_one_without_a_step_say_so():
 def test_findings_that_are_information_alone_are_not_counted_as_sickness():
     finding = Finding("GS999", "note", Severity.INFO, "m", "loss", 1.0, 2.0)
     text = write(Report("r", 5, (finding,)))
-    assert text.startswith("✓ healthy: nothing found")
+    assert text.startswith("✓ healthy: nothing serious")
     assert "info GS999 note" in text
 
 

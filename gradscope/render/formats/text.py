@@ -43,7 +43,9 @@ def _headline(report: Report, run: Run | None) -> Text:
     if run is not None:
         facts = [count(sum(layer.trunk for layer in run.catalogue.layers), "layer"), *facts, run.status.value]
     kinds = [(s, sum(f.severity is s for f in report.findings)) for s in sorted(Severity, key=lambda s: -s.rank)]
-    found = ", ".join(count(n, s.value) for s, n in kinds if n and s is not Severity.INFO) or "nothing found"
+    found = ", ".join(count(n, s.value) for s, n in kinds if n and s is not Severity.INFO) or (
+        "nothing serious" if report.findings else "nothing found"
+    )
     if not report.steps:
         found = "no step was recorded"
     return Text.assemble(
