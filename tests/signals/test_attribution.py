@@ -313,7 +313,7 @@ def test_a_stretch_has_its_links_alone_and_adds_up_to_its_own_ratio() -> None:
     assert abs(part.end_to_end[0] - np.log10(ratio)) < EXACT
     with pytest.raises(ValueError, match="does not come after"):
         whole.between("layers.5", "layers.2")
-    assert attribution(run, step=7).decades.shape[0] == 0
+    assert attribution(run, 7).decades.shape[0] == 0
 
 
 def test_a_run_without_layers_has_nothing_to_attribute() -> None:
