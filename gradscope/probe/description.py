@@ -123,8 +123,14 @@ def _called(calls: Sequence[Call], scales: Mapping[str, float], seen: Mapping[st
                 yield from _called(call.inside, scales, seen)
                 if call.name in seen:
                     yield Described(call.name, OUTPUT)
-        elif not isinstance(call.module, SHAPING) and not call.unchanged:
+        elif not (isinstance(call.module, SHAPING) or call.unchanged or _is_mean(call.module)):
             yield Described(call.name, _layer(call))
+
+
+def _is_mean(module: nn.Module) -> bool:
+    """Over a whole image: the layer behind it shows that in the record, as it does where a function takes the mean."""
+    pools = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d)
+    return isinstance(module, pools) and module.output_size in (1, (1,), (1, 1), (1, 1, 1))
 
 
 def _layer(call: Call) -> theory.Layer:

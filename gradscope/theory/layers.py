@@ -53,6 +53,11 @@ class Signal:
         """Of one sample: 1 where it is no image."""
         return math.prod(self.lengths.shape[1:])
 
+    @property
+    def of_image(self) -> bool:
+        """Whether a sample is an image, or the mean over one; else it may be one of several that a matrix takes together."""
+        return self.lengths.ndim > 1 or bool(np.isnan(self.lengths).any())
+
 
 @dataclass(frozen=True, eq=False)
 class Passage:
@@ -101,7 +106,7 @@ class Linear:
             raise UsageError(f"a matrix has units on both sides and finite scales, 0 or more (got {self})")
 
     def through(self, signal: Signal, batch: int | None) -> Passage:
-        if self.fan_in != signal.width * signal.places:
+        if self.fan_in != signal.width * signal.places and (signal.of_image or self.fan_in % signal.width):
             raise UsageError(f"a matrix of {self.fan_in} inputs takes {signal.width} units at {signal.places} places")
         lengths = np.minimum(self.sigma_w**2 * over_places(signal.lengths) / signal.places + self.sigma_b**2, LONGEST)
         share = 1.0 - self.sigma_b**2 / float(np.mean(lengths)) if np.all(lengths > 0.0) else 0.0

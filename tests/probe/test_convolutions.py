@@ -109,6 +109,7 @@ UNKNOWN: list[tuple[nn.Module, Any, str]] = [
     (nn.Conv2d(2, 4, 3), lambda h: F.max_pool2d(h, 2), "it does not know the pooling in front of head"),
     (nn.Conv2d(2, 4, 3), lambda h: 2.0 * h, "it does not know the product in front of head"),
     (nn.Conv2d(2, 4, 3), lambda h: h.mean(3), "a matrix of 24 inputs takes 4 units at 1 places"),
+    (nn.Conv2d(2, 4, 3), nn.AdaptiveAvgPool2d(2), "it knows no AdaptiveAvgPool2d (after)"),
 ]
 
 
@@ -119,6 +120,34 @@ def test_where_theory_has_no_word_it_says_why(conv: nn.Module, after: Any, why: 
     found = probed(model)
     assert (found.theory or "").startswith(why)
     assert all(layer.predicted is None for layer in found.layers)
+
+
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_the_mean_may_be_a_module_over_any_axes(dims: int) -> None:
+    torch.manual_seed(0)
+    conv, pool = getattr(nn, f"Conv{dims}d"), getattr(nn, f"AdaptiveAvgPool{dims}d")
+    model = nn.Sequential(
+        conv(2, 64, 3, padding=1), nn.Tanh(), conv(64, 64, 3), nn.Tanh(), pool(1), nn.Flatten(), nn.Linear(64, 3)
+    )
+    x = torch.randn(16, 2, *[6] * dims, generator=torch.Generator().manual_seed(3))
+    found = gradscope.probe(model, (x, images()[1]), F.cross_entropy)
+    assert found.theory is None
+    assert found.departures == ()
+    head = found.layers[-1]
+    assert head.decades is not None
+    assert head.decades["fixed"] == pytest.approx(-0.5 * math.log10(4**dims), abs=1e-4)
+    assert head.predicted is not None
+    assert head.predicted.gain == pytest.approx(head.gain, rel=0.2)
+
+
+def test_positions_of_a_sequence_may_go_into_one_matrix() -> None:
+    """A matrix at each position by itself, then one that takes them all: no image, and the sum over positions counts."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(16, 64), nn.Tanh(), nn.Linear(64, 64), nn.Flatten(), nn.Linear(64 * 5, 3))
+    x = torch.randn(16, 5, 16, generator=torch.Generator().manual_seed(3))
+    found = gradscope.probe(model, (x, images()[1]), F.cross_entropy)
+    assert found.theory is None
+    assert found.departures == ()
 
 
 def test_padding_may_be_given_as_a_word() -> None:
