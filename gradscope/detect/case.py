@@ -151,8 +151,10 @@ class Case:
 
     @property
     def stalled(self) -> bool:
-        """Whether it learned next to nothing."""
+        """Whether it learned next to nothing; not where that cannot be told."""
         a = self.achievement
+        if math.isnan(a.residual):
+            return False
         return not self.achieved and not (a.residual <= STALLED.value and not a.correlation > OWN_SPREAD.value)
 
     def before_break(self, profile: Profile) -> Profile:

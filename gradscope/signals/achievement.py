@@ -22,6 +22,8 @@ FEWEST = 3
 """Samples that make it unnecessary to look further back."""
 NEAR = 2
 """Steps to either side whose losses make the level at a step."""
+OWN = 1e-6
+"""How far a correlation with the output may be from 1, by rounding, where dL/d(output) is a multiple of the output."""
 STILL = 1.02
 """Largest over smallest value of a residual that cannot move: L1 and hinge losses, and likelihoods of log-probabilities."""
 
@@ -40,7 +42,7 @@ class Achievement:
 
 
 def achievement(run: Run, stop: int | None = None) -> Achievement:
-    """From the gradient at the output; from the loss where that was not recorded, is 0 or cannot move.
+    """From the gradient at the output; from the loss where that was not recorded, is 0, cannot move or is the output itself.
 
     ``stop`` is the first step that no longer counts. A sample taken before the end is carried to it by the loss, which is
     known at every step.
@@ -50,6 +52,9 @@ def achievement(run: Run, stop: int | None = None) -> Achievement:
     if len(norm.steps) < 1 or not len(loss.steps) or not np.isfinite(norm.values[0]) or norm.values[0] == 0.0:
         return Achievement(by_loss, float("nan"), "loss")
     correlations = _until(series(run, "output_correlation"), stop)
+    if np.isnan(by_loss) and len(correlations.values) and (correlations.values > 1.0 - OWN).all():
+        # a likelihood of latent variables asks for small outputs, and of what they should be nothing is left over
+        return Achievement(by_loss, float("nan"), "loss")
     if len(norm.steps) >= FEWEST and norm.values.min() > 0 and norm.values.max() < STILL * norm.values.min() and by_loss < 0.5:
         return Achievement(by_loss, float("nan"), "loss")
     first = correlations.values[0] if len(correlations.values) and np.isfinite(correlations.values[0]) else 0.0

@@ -155,7 +155,39 @@ def stochastic_depth() -> Training:
     return Training(model, adam(model, 3e-3), shuffled(digits()))
 
 
+class Flow(nn.Module):
+    """Affine couplings of two dimensions (Dinh et al. 2017); to map an arc onto a normal density, scales go to their ends."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.couplings = nn.ModuleList(mlp([1, 64, 2]) for _ in range(6))
+        for coupling in self.couplings:
+            nn.init.zeros_(coupling[-1].weight)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        a, b = x[:, :1], x[:, 1:]
+        volume = torch.zeros(len(x))
+        for coupling in self.couplings:
+            scale, shift = coupling(a).chunk(2, 1)
+            volume = volume + scale.tanh().sum(1)
+            a, b = b * scale.tanh().exp() + shift, a
+        return torch.cat([a, b], 1), volume
+
+
+def normalising_flow() -> Training:
+    """The loss is a negative log-likelihood, below 0 in the end; its gradient at the latent variables is these themselves."""
+
+    def arc(g: torch.Generator) -> tuple[Tensor, Tensor]:
+        angle = 3.14 * torch.rand(256, generator=g)
+        return 0.1 * torch.stack([angle.cos(), angle.sin()], 1) + 0.005 * torch.randn(256, 2, generator=g), angle
+
+    model = Flow()
+    loss = lambda out, _: (0.5 * out[0].square().sum(1) + 1.8379 - out[1]).mean()  # noqa: E731
+    return Training(model, adam(model, 3e-3), drawn(arc), loss, 200)
+
+
 HEALTHY = [
+    normalising_flow,
     two_towers,
     u_net,
     lstm_with_a_loss_at_every_step,

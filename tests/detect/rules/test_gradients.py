@@ -123,6 +123,14 @@ def test_forgetting_in_a_run_that_learned_is_how_cells_work() -> None:
     assert not HEALTHY.but(times=through_time(1e-8)).says("GS101")
 
 
+def test_forgetting_is_no_verdict_where_nothing_tells_whether_the_run_learned() -> None:
+    """A loss without a zero whose gradient is the output itself, as a likelihood of latent variables has it."""
+    latent = {"loss": np.linspace(2.0, -3.0, STEPS), "output_correlation": np.ones(STEPS)}
+    run = STUCK.but(times=through_time(1e-8))
+    assert run.having(loss=latent["loss"]).says("GS101")
+    assert not run.having(**latent).says("GS101")
+
+
 def test_vanishing_through_time_turns_at_a_hundredth() -> None:
     assert STUCK.but(times=through_time(BELOW * 1e-2)).says("GS101")
     assert not STUCK.but(times=through_time(ABOVE * 1e-2)).says("GS101")
