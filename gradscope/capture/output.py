@@ -7,6 +7,7 @@ mean has in the whole says whether the output's offset is: once that is learned 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -78,10 +79,25 @@ class OutputTally:
     def finish(self, processes: Processes) -> dict[str, Tensor]:
         """The sums about the whole batch's means, from the parts' (Chan, Golub & LeVeque 1983)."""
         usable = bool(self.parts) and not self.repeated and len({len(p.gradient) for p in self.parts}) == 1
-        units, device = processes.share(len(self.parts[0].gradient) if usable else 0), self.device
+        units = processes.share(len(self.parts[0].gradient) if usable else 0)
         if not units:
             return {}
         parts = self.parts if usable and len(self.parts[0].gradient) == units else []
+        if len(parts) == 1 and not processes.many:  # nothing lies between
+            (part,) = parts
+            residual, spread, product = part.residual, part.spread, part.product
+            common = part.rows * part.gradient.square().sum()
+        else:
+            residual, spread, product, common = self._joined(parts, units, processes)
+        return {
+            "output_backward_norm": residual.sqrt() / processes.world,
+            "output_correlation": product / (residual.sqrt() * spread.sqrt()),
+            "output_offset": (common / (common + residual)).sqrt(),
+        }
+
+    def _joined(self, parts: Sequence[Part], units: int, processes: Processes) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Sums of squares and products about the whole batch's means, and that of the gradient's mean."""
+        device = self.device
         counts = torch.tensor([float(p.rows) for p in parts], dtype=wide(device), device=device)[:, None]
         means, within = counts.new_zeros((0, 2, units)), counts.new_zeros(3)
         if parts:
@@ -93,12 +109,7 @@ class OutputTally:
         gradient, output = apart[:, 0], apart[:, 1]
         between = torch.stack([(counts * a * b).sum() for a, b in ((gradient, gradient), (output, output), (gradient, output))])
         residual, spread, product = processes.add_up(within + between)
-        common = total[0] * mean[0].square().sum()
-        return {
-            "output_backward_norm": residual.sqrt() / processes.world,
-            "output_correlation": product / (residual.sqrt() * spread.sqrt()),
-            "output_offset": (common / (common + residual)).sqrt(),
-        }
+        return residual, spread, product, total[0] * mean[0].square().sum()
 
 
 def _rows(tensor: Tensor) -> Tensor:

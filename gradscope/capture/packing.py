@@ -208,7 +208,7 @@ class Packing:
         for t in self._bigs(tensors):
             low, high = torch.aminmax(t)
             rest.append(torch.maximum(-low, high))
-        small = [torch.maximum(-r.amin(1), r.amax(1)) if r.shape[1] else r.new_zeros(len(r)) for r in rows]
+        small = [r.abs().amax(1) if r.shape[1] else r.new_zeros(len(r)) for r in rows]
         return self._gather(small, rest)
 
     def zeros(self, rows: Sequence[Tensor], tensors: Sequence[Tensor | None]) -> list[Tensor]:

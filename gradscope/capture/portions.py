@@ -30,7 +30,7 @@ class Portions:
         self.device = self.items[0].device if self.items else torch.device("cpu")
         self.parts: list[tuple[list[int], Packing]] = []
         shapes = [local(p.detach()).shape for p in self.items]
-        staging = torch.empty(PORTION, dtype=torch.float32, device="cpu")
+        staging = torch.empty(2 * PORTION, dtype=torch.float32, device="cpu")  # no portion holds more
         for device in dict.fromkeys(p.device for p in self.items):
             mine = [i for i, p in enumerate(self.items) if p.device == device]
             room = staging if device.type == "cpu" else None
@@ -97,16 +97,20 @@ class Portions:
 
 
 def _portions(mine: Sequence[int], shapes: Sequence[torch.Size], device: torch.device) -> list[list[int]]:
-    """The places in ``mine``, in portions whose small tensors stay in a CPU's cache from one statistic to the next."""
+    """The places in ``mine``, in portions whose small tensors stay in a CPU's cache from one statistic to the next.
+
+    They are about ``PORTION`` each: what is left over after them would cost as many operations as a whole one.
+    """
     if device.type != "cpu":
         return [list(mine)]
+    entries = {i: n if (n := shapes[i].numel()) <= SMALL else SAMPLE for i in mine}
+    whole = sum(entries.values())
+    limit = max(1, -(-whole // max(1, round(whole / PORTION))))
     portions: list[list[int]] = [[]]
-    room = PORTION
+    filled = 0
     for i in sorted(mine, key=lambda i: (shapes[i].numel(), i)):
-        entries = shapes[i].numel() if shapes[i].numel() <= SMALL else SAMPLE
-        if entries > room and portions[-1]:
+        if filled >= limit * len(portions):
             portions.append([])
-            room = PORTION
         portions[-1].append(i)
-        room -= entries
+        filled += entries[i]
     return portions
