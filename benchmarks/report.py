@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import resource
 import tempfile
 import time
 from pathlib import Path
@@ -71,9 +72,14 @@ def main() -> int:
     options = parser.parse_args()
     run = made(options.layers, options.steps)
     report = Report(run.name, options.steps)
-    began = time.perf_counter()
+    began, worked = time.perf_counter(), time.process_time()
     html = page(payload([run], [report], compare([run], [report], [run.name]))).encode()
-    result = {"made in s": round(time.perf_counter() - began, 2), "MB": round(len(html) / 1e6, 2)}
+    result = {
+        "made in s": round(time.perf_counter() - began, 2),
+        "made in s of CPU": round(time.process_time() - worked, 2),
+        "peak GB": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 1),
+        "MB": round(len(html) / 1e6, 2),
+    }
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "report.html"
         file.write_bytes(html)
