@@ -53,6 +53,12 @@ class Fixed:
     def account(self, plan: Plan, spent: float, elapsed: float) -> None:
         pass
 
+    def learns(self, step: int) -> bool:
+        """When what was learnt of magnitudes is adopted: 1, 2, 4 ... 64 and every 64 after. The step alone, never the clock,
+        decides how a value is read, so that two runs record the same bits.
+        """
+        return step % 64 == 0 or (step < 64 and step & (step - 1) == 0)
+
     def describe(self) -> str:
         names = [f"{kind} every {'step' if n == 1 else f'{n} steps'}" for kind, n in self.every.items() if n]
         return ", ".join(names) or "nothing but the loss"

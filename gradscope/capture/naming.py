@@ -47,3 +47,8 @@ def compiled_under(model: nn.Module) -> str | None:
             public = ".".join(p for p in name.split(".") if p not in (*WRAPPERS, "module"))
             return public or "the model"
     return None
+
+
+def is_inside(name: str, compiled: str | None) -> bool:
+    """Whether a module is the compiled one, by name, or within it."""
+    return compiled is not None and (name == compiled or name.startswith(compiled + "."))

@@ -17,15 +17,16 @@ from torch.nn.modules.module import register_module_module_registration_hook, re
 from gradscope.capture import rows
 from gradscope.capture.buffer import Buffer, Pending, merged
 from gradscope.capture.cadence import GRADIENTS, LAYERS, NOTHING, PARAMETERS, TIMESTEPS, Adaptive, Cadence, Fixed, Plan, Shared
+from gradscope.capture.contents import Contents
 from gradscope.capture.distributed import Processes
 from gradscope.capture.guard import Guarded, Hook
 from gradscope.capture.layers import Layers
 from gradscope.capture.moments import Moments
-from gradscope.capture.naming import compiled_under, parameter_names, public_names, unwrap
+from gradscope.capture.naming import compiled_under, is_inside, parameter_names, public_names, unwrap
 from gradscope.capture.parameters import Parameters
 from gradscope.capture.through_time import replayable
 from gradscope.record.grid import Block
-from gradscope.record.manifest import Catalogue, ParameterInfo
+from gradscope.record.manifest import Catalogue
 
 FLUSH_SECONDS = 0.9
 """Rows older than this have left the device: what a kill can lose is at most this and one step."""
@@ -63,7 +64,7 @@ class Recorder:
         if compiled:
             note(f"layers: {compiled} is compiled; its inside runs no hooks, so only its parameters are recorded")
         names = public_names(self.root)
-        modules = [(names[m], m) for m in self.root.modules() if m is not self.root and not _inside(names[m], compiled)]
+        modules = [(names[m], m) for m in self.root.modules() if m is not self.root and not is_inside(names[m], compiled)]
         self.layers: Layers | None = None
         if self.processes.layers_unseen:
             note(f"layers: {self.processes.layers_unseen}; their signals are not recorded")
@@ -91,8 +92,7 @@ class Recorder:
         self._registrations: list[Any] = []
         self._plan: Plan = NOTHING
         self._armed = False
-        self._catalogue: tuple[object, Catalogue] | None = None
-        """The last catalogue, and what it was made of."""
+        self._contents = Contents()
 
     # ---- life
 
@@ -126,10 +126,9 @@ class Recorder:
             except Exception as error:
                 self.fail(error)
         self.step_index += 1
-        fixed = isinstance(self.cadence, Fixed)
         ahead = min(entered - self._last_step, FLUSH_SECONDS)  # what waits now may not leave before the next step ends
         due = entered - self._last_flush + ahead > FLUSH_SECONDS or self.buffer.size > BUFFER_VALUES
-        learning = _is_learning_step(self.step_index) if fixed else due
+        learning = self.cadence.learns(self.step_index) if isinstance(self.cadence, Fixed) else due
         if due or learning:
             self.flush()
         if learning:
@@ -171,18 +170,7 @@ class Recorder:
 
     def catalogue(self) -> Catalogue:
         """What there is, as far as it is known; the same object until that changes."""
-        infos = list(self.layers.survey.infos.values()) if self.layers else []
-        seen = (infos, self.parameters, [p.requires_grad for p in self.parameters.items])
-        if self._catalogue is None or seen != self._catalogue[0]:
-            layers = sorted(infos, key=lambda i: i.order)
-            order = {info.name: i for i, info in enumerate(layers)}
-            parameters = [
-                ParameterInfo(name, name.rpartition(".")[0], tuple(p.shape), p.requires_grad)
-                for name, p in zip(self.parameters.names, self.parameters.items, strict=True)
-            ]
-            parameters.sort(key=lambda p: order.get(p.layer, len(order)))
-            self._catalogue = seen, Catalogue(tuple(layers), tuple(parameters))
-        return self._catalogue[1]
+        return self._contents.catalogue(list(self.layers.survey.infos.values()) if self.layers else [], self.parameters)
 
     # ---- one step
 
@@ -222,14 +210,7 @@ class Recorder:
     def _finish(self, loss: Tensor | float, metrics: Mapping[str, Tensor | float | None], now: float) -> None:
         moments = self.moments
         host: dict[str, float | None] = {"lr": moments.lr if moments.lr is not None else self._current_lr()}
-        device: dict[str, Tensor] = {}
-        for name, value in (("loss", loss), *metrics.items()):
-            if type(value) is Tensor and value.is_cpu:
-                host[name] = value.item()  # there is no device to wait for
-            elif isinstance(value, Tensor):
-                device[name] = value.detach().clone()  # a compiled step may write its outputs in place
-            else:
-                host[name] = value
+        device = rows.of_user({"loss": loss, **metrics}, host)
         if self.scaler is not None:
             if moments.found_inf is not None:
                 device["skipped"] = moments.found_inf
@@ -313,15 +294,3 @@ class Recorder:
         self._broken = True
         self._disarm()
         self.note(f"recording ended at step {self.step_index}: {type(error).__name__}: {error}")
-
-
-def _is_learning_step(step: int) -> bool:
-    """When what was learnt of magnitudes is adopted under a fixed cadence: 16, 32, 64 and every 64 after. There the step alone,
-    never the clock, decides how a value is read, so that two runs record the same bits. Not before: a first step may move
-    a gradient by forty decades.
-    """
-    return step in (16, 32) or (step > 0 and step % 64 == 0)
-
-
-def _inside(name: str, compiled: str | None) -> bool:
-    return compiled is not None and (name == compiled or name.startswith(compiled + "."))

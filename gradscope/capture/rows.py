@@ -18,6 +18,19 @@ from gradscope.record.grid import Block, Bools, Floats
 _NORMS = {"grad_norm": "gradient", "clipped_norm": "gradient", "weight_norm": "weight", "update_norm": "update"}
 
 
+def of_user(values: Mapping[str, Tensor | float | None], host: dict[str, float | None]) -> dict[str, Tensor]:
+    """What a user gives for the row of ``steps``: numbers into ``host``, and what is on a device, not waited for."""
+    device: dict[str, Tensor] = {}
+    for name, value in values.items():
+        if type(value) is Tensor and value.is_cpu:
+            host[name] = value.item()  # there is no device to wait for
+        elif isinstance(value, Tensor):
+            device[name] = value.detach().clone()  # a compiled step may write its outputs in place
+        else:
+            host[name] = value
+    return device
+
+
 def parameter_row(
     step: int, parameters: Parameters, raw: Reading, clipped: Reading | None, *, full: bool
 ) -> tuple[Pending, dict[str, Tensor]]:

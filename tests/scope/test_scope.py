@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import gc
 import pickle
+import sys
 import weakref
 from pathlib import Path
 from typing import Any
@@ -113,6 +114,30 @@ def test_between_the_samples_no_module_has_a_hook() -> None:
             loss.backward()
             optimizer.step()
             scope.step(loss)
+
+
+def test_between_the_samples_one_parameter_alone_has_a_hook_where_norms_are_read_and_none_where_nothing_is() -> None:
+    for every in ({"gradients": 1, "layers": 8}, {"gradients": 8, "layers": 8}):
+        model = mlp()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        x = torch.randn(4, 6)
+        with gradscope.watch(model, optimizer, every=every) as scope:
+            for step in range(40):
+                optimizer.zero_grad()
+                loss = model(x).square().mean()
+                # that of an accumulator's node is seen by its call alone
+                calls: list[str] = []
+                sys.setprofile(lambda frame, event, _, calls=calls: calls.append(frame.f_code.co_filename))
+                loss.backward()
+                sys.setprofile(None)
+                mine = [p for p in model.parameters() if p._post_accumulate_grad_hooks]
+                if step % 8 and step > 8:
+                    assert len(mine) == (every["gradients"] == 1)
+                    assert any(Path(name).parent.name == "capture" for name in calls) == (every["gradients"] == 1)
+                optimizer.step()
+                scope.step(loss)
+        touched = [p for p in model.parameters() if p._post_accumulate_grad_hooks is not None]
+        assert len(touched) == 1  # one that was taken away costs a call at each backward for good
 
 
 def test_nothing_on_the_hot_path_waits_for_the_device() -> None:
