@@ -50,6 +50,8 @@ def link(source: Place, between: Sequence[Place], end: Place) -> Link:
     twice = next((p for p in (source, *operations, end) if not p.called_once), None)
     if twice is not None:
         return _unexplained(whole, f"{twice.info.name} is called more than once in a forward pass")
+    if end.kind == "weight" and end.info.source is None and np.isnan(end.before).all():  # as where another tower begins
+        return _unexplained(whole, f"whether {end.info.name} takes the output of {source.info.name} cannot be told")
     if holds and (np.isnan(operations[0].before).all() or _joint(source, operations[0], source.backward) is None):
         return _residual(source, operations, end, whole)
     return _chain(source, operations, end, whole)

@@ -75,6 +75,26 @@ def test_weights_that_are_too_large_are_to_blame_although_slopes_work_against_th
     )
 
 
+class Towers(nn.Module):
+    """Two deep nets, each for a half of the input, whose similarities are the logits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.right = (build(Options(depth=15, width=32, activation="sigmoid"), (10,), 8) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.normalize(self.left(x[:, :10]), dim=1) @ F.normalize(self.right(x[:, 10:]), dim=1).T / 0.2
+
+
+def test_from_one_tower_to_another_nothing_is_passed_and_nothing_told() -> None:
+    torch.manual_seed(0)
+    x = batch()[0]
+    found = gradscope.probe(Towers(), (x, torch.arange(len(x))), F.cross_entropy)
+    finding = found.report.findings[0]
+    assert finding.rule == "vanishing-gradients"
+    assert finding.cause is None
+
+
 def test_in_a_net_with_norms_no_gain_is_asked_for() -> None:
     finding, _ = probed(mlp(1.0, activation="relu", norm="batch", depth=40))
     assert finding.cause is not None

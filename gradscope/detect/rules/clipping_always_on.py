@@ -51,7 +51,8 @@ def check(case: Case) -> Iterator[Finding]:
     total, cut = series(case.run, "total_norm"), series(case.run, "clip_coefficient")
     first, last = case.steps
     read = total.present & np.isfinite(total.values) & (total.steps >= first + 0.25 * (last - first))
-    clipped = read & cut.present & (np.where(cut.present, cut.values, 1.0) < 1.0)
+    coefficients = np.where(cut.present, cut.values, 1.0)
+    clipped = read & (coefficients < 1.0) & (coefficients > 0.0)  # what is exactly 0 was cleared, not clipped
     if read.sum() < FEWEST.value or clipped.sum() < SHARE.value * read.sum():
         return
     share, coefficient = float(clipped.sum() / read.sum()), float(np.median(cut.values[clipped]))

@@ -27,7 +27,8 @@ A learning rate that is still warming up is left alone. So are frozen parameters
 ## What to do
 
 - Look whether a schedule, or a loss that is scaled down, makes it small.
-- Where no weight moved at all: look whether the optimizer was given this model's parameters, or those of another copy of it.
+- Where no weight moved at all: look whether the optimizer was given this model's parameters, or those of another copy of it,
+  and whether `zero_grad` stands between `backward` and `step`.
 
 ## References
 
@@ -143,7 +144,10 @@ def check(case: Case) -> Iterator[Finding]:
     why = "the learning rate is far too small"
     if still:
         what = "no weight moved at all, although the gradient points somewhere steadily"
+        kept = _known(series(case.run, "clip_coefficient"))
         why = "the learning rate is next to 0, or the optimizer holds other parameters than the model's"
+        if len(kept) and np.median(kept) == 0.0:
+            why = "something clears the gradient between the backward pass and the optimizer's step"
     yield Finding(
         CODE,
         NAME,

@@ -130,6 +130,13 @@ def test_weights_that_do_not_move_at_all_are_no_healthy_run() -> None:
     assert not SLOW.having(**still, grad_cosine=np.zeros(STEPS)).says("GS303")
 
 
+def test_a_gradient_that_is_cleared_before_the_step_is_told_from_one_that_is_clipped() -> None:
+    cleared = SLOW.having(displacement_norm=np.zeros(STEPS), update_norm=np.zeros(STEPS), clip_coefficient=np.zeros(STEPS))
+    (finding,) = cleared.findings("GS303")
+    assert "something clears the gradient between the backward pass and the optimizer's step" in finding.message
+    assert not cleared.says("GS305")
+
+
 @pytest.mark.parametrize(
     "changed",
     [
