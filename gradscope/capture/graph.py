@@ -252,5 +252,20 @@ def way_back(edge: tuple[Node | None, int], ends: Container[Node], graph: Graph)
     return None
 
 
+def in_a_row(node: Node, ends: Container[Node]) -> bool:
+    """Whether one of ``ends`` alone makes what a node gives, in operations that take one tensor each, and parameters.
+
+    Then the node ends a plain layer, its matrix, norm and activation, and no path goes around them.
+    """
+    for _ in range(SMALL):
+        made = {p for p, _ in node.next_functions if p in ends or not (p is None or _of_leaves(p))}
+        if len(made) != 1:
+            return False
+        (node,) = made
+        if node in ends:
+            return True
+    return False
+
+
 def _of_leaves(node: Node) -> bool:
     return hasattr(node, "variable") or all(p is None or hasattr(p, "variable") for p, _ in node.next_functions)

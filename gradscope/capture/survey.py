@@ -15,7 +15,7 @@ from torch import nn
 from gradscope.capture.activations import Activation, examine
 from gradscope.capture.functional import Functional
 from gradscope.capture.gather import Gather
-from gradscope.capture.graph import Graph, Node, behind, way_back
+from gradscope.capture.graph import Graph, Node, behind, in_a_row, way_back
 from gradscope.capture.loops import Loops
 from gradscope.capture.naming import parameter_names
 from gradscope.capture.piles import Key, Memory
@@ -98,8 +98,8 @@ class Survey:
         """
         self._names = {}
         graph = Graph(roots)
-        matrices = (n for n, m in self.modules.items() if any(p is not None and p.dim() >= 2 for p in m._parameters.values()))
-        hold_matrix = {outer for name in matrices for outer in _with_parents(name)}
+        owners = {n for n, m in self.modules.items() if any(p is not None and p.dim() >= 2 for p in m._parameters.values())}
+        hold_matrix = {outer for name in owners for outer in _with_parents(name)}
         by_matrix: dict[Node, str] = {}
         for node, (name, _) in nodes.items():
             for candidate in (name, *aliases.get(node, ())):
@@ -107,12 +107,15 @@ class Survey:
                     by_matrix[node] = candidate
                     break
         trunk = graph.trunk(by_matrix)
+        inner = {node for node in trunk if nodes[node][0] in owners}
+        trunk -= {node for node in trunk - inner if in_a_row(node, inner)}
         for node, key in nodes.items() if self.alone else ():
             self.memory.feeds(key, _only_source(node, key, graph, nodes, stations))
         self.functional.read(graph, nodes, gather, learn=True)
         self.loops.learn(graph, self.model)
         on_trunk = {nodes[node][0] for node in by_matrix if node in trunk}
         found = dict.fromkeys(n for n, _ in nodes.values() if n in on_trunk or self._is_leaf(n))
+        ends = {n: key for n, key in nodes.items() if key[0] in found}
         inputs = {n: edge for n, key in nodes.items() if (edge := _input(n, key, stations))}
         again: Counter[Node] = Counter()
         for (source, _), ways in inputs.values():
@@ -122,7 +125,7 @@ class Survey:
                 _format(n),
                 len(graph.consumers.get(n, ())) - again[n] or None,
                 _added(n, (name, i), nodes, stations),
-                *_way_from(inputs.get(n), graph, nodes, stations),
+                *_way_from(inputs.get(n), graph, ends, stations),
             )
             for n, (name, i) in nodes.items()
         }

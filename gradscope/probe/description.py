@@ -44,10 +44,6 @@ _OPTIONS: Mapping[type[nn.Module], tuple[str, tuple[str, ...]]] = {
 """Torch's activations by class: theory's name, and the attributes that are its options."""
 
 
-OUTPUT = theory.Dropout(0.0)
-"""What a module with others inside gives where it is a station: what the last of them gave, under another name."""
-
-
 class NoTheoryError(Exception):
     """Theory does not know this net; the message says why."""
 
@@ -100,14 +96,14 @@ def _layers(calls: Sequence[Call], scales: Mapping[str, float], seen: Mapping[st
     """Each call as a layer, and in front of it a mean that a function takes over an image."""
     dropped = False
     for described in _called(calls, scales, seen):
-        between = [word for word in seen[described.name].through if word != "activation"] if described.name in seen else []
-        if between == ["mean"]:
+        between = set(seen[described.name].through) - {"activation"} if described.name in seen else set()
+        if dropped:
+            between.discard("product")
+        if between == {"mean"}:
             yield Described("", theory.Mean())
-        elif between and not (dropped and set(between) == {"product"}):
-            raise NoTheoryError(f"it does not know the {between[0]} in front of {described.name}")
-        dropped = (isinstance(described.layer, theory.Dropout) and described.layer.rate > 0.0) or (
-            dropped and described.name not in seen
-        )
+        elif between:
+            raise NoTheoryError(f"it does not know the {min(between)} in front of {described.name}")
+        dropped = isinstance(described.layer, theory.Dropout) or (dropped and described.name not in seen)
         yield described
 
 
@@ -121,8 +117,6 @@ def _called(calls: Sequence[Call], scales: Mapping[str, float], seen: Mapping[st
                 yield Described(call.name, theory.Residual(branch, scales[call.name]))
             else:
                 yield from _called(call.inside, scales, seen)
-                if call.name in seen:
-                    yield Described(call.name, OUTPUT)
         elif not (isinstance(call.module, SHAPING) or call.unchanged or _is_mean(call.module)):
             yield Described(call.name, _layer(call))
 

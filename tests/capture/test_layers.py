@@ -699,6 +699,28 @@ def test_between_the_stations_of_blocks_a_row_of_two_sums_is_left_alone() -> Non
     assert trunk(run) == ["stem", "head"]
 
 
+class Row(nn.Module):
+    """A layer as many write it: matrix, norm, activation and dropout in a module of their own, with a path around or not."""
+
+    def __init__(self, *, around: bool) -> None:
+        super().__init__()
+        self.linear, self.norm, self.phi, self.around = nn.Linear(8, 8), nn.LayerNorm(8), nn.PReLU(), around
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = F.dropout(self.phi(self.norm(self.linear(x))), 0.2)
+        return x + h if self.around else h
+
+
+@pytest.mark.parametrize("around", [False, True])
+def test_a_row_in_a_module_of_its_own_is_one_station_of_the_trunk(around: bool) -> None:
+    model = nn.Sequential(nn.Linear(8, 8), Row(around=around), Row(around=around), nn.Linear(8, 4))
+    with watch(model, every=1) as scope:
+        loss = model(torch.randn(5, 8)).square().sum()
+        loss.backward()
+        scope.step(loss)
+    assert trunk(scope.run) == (["0", "1", "2", "3"] if around else ["0", "1.linear", "2.linear", "3"])
+
+
 def test_the_trunk_of_a_plain_net_is_every_matrix() -> None:
     run, _ = held(lambda: mlp(nn.ReLU, 5), plain_loop)
     assert trunk(run) == ["0", "2", "4", "6", "8"]
