@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -33,17 +34,17 @@ def run(short: bool) -> Result:
         summed = summed + more
     runs = {cleared: trained(120 if short else 400, cleared=cleared) for cleared in (True, False)}
     accuracy = {cleared: float(series(run, "accuracy").values[-20:].mean()) for cleared, run in runs.items()}
-    norms = {cleared: series(run, "total_norm").values for cleared, run in runs.items()}
+    norms = {cleared: float(np.median(series(run, "total_norm").values[-20:])) for cleared, run in runs.items()}
     numbers = (
         Number(
             "entries of .grad after 3 batches without zero_grad that differ from the 3 gradients' sum",
             float((uncleared != summed).sum()), 0.0, 0.0, "torch adds into .grad",
         ),
         Number("training accuracy with zero_grad", accuracy[True], 0.9, 1.0, "a loop as it should be"),
-        Number("without it, the same steps", accuracy[False], 0.0, accuracy[True] - 0.02, "each step repeats all before it"),
+        Number("without it, the same steps", accuracy[False], 0.0, accuracy[True] - 0.1, "each step repeats all before it"),
         Number(
-            "largest gradient norm without it, over the largest with it", float(norms[False].max() / norms[True].max()),
-            5.0, float("inf"), "a sum of gradients that agree grows",
+            "gradient norm without it over that with it, medians of the last 20 steps", norms[False] / norms[True],
+            10.0, float("inf"), "a sum of gradients that agree grows; limit: below the 33 to 1,084 of six seeds",
         ),
     )  # fmt: skip
     return Result(numbers, figure(runs))

@@ -24,8 +24,12 @@ HERE = Path(__file__).parent
 DEPTHS = (2, 6, 12, 24)
 LAYERS, FIRST, WARM_UP = "model.layers", "model.norm_first", "schedule.warmup_steps"
 WARM = (0, 50)
+ROWS = 359
+"""Validation rows of the digits, on which accuracies are told."""
 ERRORS = 3.0
-"""Standard errors of the draws that a measured exponent may lie from theory's."""
+"""Standard errors that a measured exponent may lie from theory's, and that a difference of accuracies has to reach: that of two
+shares of the same rows is the square root of 2 p (1 - p) / rows, the most where p is a half.
+"""
 SMALL = {"training.steps": 30, "record.every": 30, "model.width": 16, "model.feedforward": 16, "data.batch_size": 32}
 SHORT = {"axes": {LAYERS: [12], FIRST: [True, False], WARM_UP: [0]}, "seeds": 1, "set": SMALL}
 
@@ -37,9 +41,12 @@ def run(short: bool) -> Result:
     room = {first: ERRORS * float(found.std(ddof=1)) / math.sqrt(draws) for first, found in slope.items()}
     bounds = sorted(exponent(depths, [-0.5 * math.log(1 + share * layers) for layers in depths]) for share in (0.5, 1.5))
     table = swept(HERE / "depths.yaml", SHORT if short else None, short=short)
+    seeds = 1 if short else 3
+    chance = ERRORS * math.sqrt(2 * 0.25 / (seeds * ROWS))
     deep = {
         (first, warm): accuracy(table, DEPTHS[2], first, warm) for first in (True, False) for warm in WARM[: 1 if short else 2]
     }
+    limit = f"limit: {ERRORS:g} standard errors of {seeds} x {ROWS} rows at most"
     numbers = (
         Number(
             "pre-norm, untrained: exponent of the last layer's gradient in depth", float(slope[True].mean()),
@@ -51,22 +58,23 @@ def run(short: bool) -> Result:
         ),
         Number(
             "depth 12, no warm-up: accuracy of pre-norm, less post-norm's", float((deep[True, 0] - deep[False, 0]).mean()),
-            0.05, 1.0, "five in a hundred: pre-norm needs none",
+            chance, 1.0, f"pre-norm needs none; {limit}",
         ),
-        *(() if short else warmed(deep)),
+        *(() if short else warmed(deep, chance)),
     )  # fmt: skip
     return Result(numbers, figure(depths, last, table))
 
 
-def warmed(deep: Mapping[tuple[bool, int], np.ndarray]) -> tuple[Number, ...]:
+def warmed(deep: Mapping[tuple[bool, int], np.ndarray], chance: float) -> tuple[Number, ...]:
     """What warm-up is worth, the same starts with it and without it."""
     return (
         Number(
             "depth 12, post-norm: accuracy with warm-up, less without", float((deep[False, 50] - deep[False, 0]).mean()),
-            0.05, 1.0, "five in a hundred: post-norm needs it",
+            chance, 1.0, "post-norm needs it; limit as above",
         ),
         Number(
-            "depth 12, pre-norm: the same", float((deep[True, 50] - deep[True, 0]).mean()), -1.0, 0.05, "it does not need it"
+            "depth 12, pre-norm: the same", float((deep[True, 50] - deep[True, 0]).mean()), -1.0, chance,
+            "it does not need it; limit as above",
         ),
     )  # fmt: skip
 
