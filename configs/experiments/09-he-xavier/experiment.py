@@ -26,7 +26,7 @@ GUESSING = math.log(10)
 
 
 def run(short: bool) -> Result:
-    seeds, steps = ((0,), 200) if short else ((0, 1, 2), 300)
+    seeds, steps = ((0,), 300) if short else ((0, 1, 2), 400)
     all_runs = {
         name: [trained(CONFIG, *more, f"training.steps={steps}", f"seed={seed}") for seed in seeds]
         for name, more in SCHEMES.items()

@@ -114,9 +114,9 @@ def figure(entropy: np.ndarray, squared: np.ndarray, learned: dict[str, list[flo
         axes[0].set(xlabel="logit of the true class (left: sure and wrong)", ylabel="size of the gradient at the logit")
         axes[1].set(xlabel="training step", ylabel="share of the rows classified right", ylim=(0.0, 1.02))
         axes[0].set_title("What comes back through the sigmoid", loc="left", size=9)
-        axes[1].set_title("From a start that is sure and wrong", loc="left", size=9)
+        axes[1].set_title("What is learned from a start that is sure and wrong", loc="left", size=9)
         axes[0].legend(loc="lower right")
-        axes[1].legend(loc="center right")
+        axes[1].legend(loc="lower right")
 
     reading = (
         "The derivative of squared error holds the sigmoid's slope as a factor and dies with it; the logarithm of "
