@@ -8,8 +8,10 @@ import pytest
 
 from gradscope.errors import UsageError
 from gradscope.strict.section import Section, descriptions
+from gradscope.training.build import build
 from gradscope.training.config import ARCHITECTURES, Config, load_config
 from gradscope.training.starter import likes, shipped, starter
+from gradscope.training.trainer import Trainer
 
 
 def loaded(text: str, folder: Path) -> Config:
@@ -66,3 +68,13 @@ def test_a_kind_that_is_nothing_without_its_keys_is_told() -> None:
 def test_every_like_says_what_it_is() -> None:
     assert {*shipped(), *ARCHITECTURES} - {"import"} == set(likes())
     assert all(likes().values())
+
+
+@pytest.mark.parametrize("name", likes())
+def test_every_one_takes_a_step(tmp_path: Path, made_up_files: Path, name: str) -> None:
+    _, text = starter(name)
+    (tmp_path / "made.yaml").write_text(text)
+    files = ["data.published=false", "data.batch_size=16", f"data.path={made_up_files / 'cifar10'}"]
+    needs_files = loaded(text, tmp_path).data.name == "cifar10"
+    config = load_config(tmp_path / "made.yaml", ["device=cpu", *(files if needs_files else [])])
+    assert Trainer(build(config)).step(0)[0].isfinite()

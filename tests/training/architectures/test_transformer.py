@@ -29,12 +29,12 @@ def sequences() -> torch.Tensor:
 class Reference(nn.Module):
     """The whole network as one writes it with torch.nn, with the weights of ours."""
 
-    def __init__(self, model: Any, *, norm_first: bool, causal: bool, pool: str) -> None:
+    def __init__(self, model: Any, *, norm_first: bool, causal: bool, pool: str, activation: str) -> None:
         super().__init__()
         self.causal, self.pool = causal, pool
         self.embedding = nn.Linear(3, 8)
         self.positions = nn.Parameter(model.positions.weight.detach().clone())
-        layer = nn.TransformerEncoderLayer(8, 2, 12, 0.0, "gelu", batch_first=True, norm_first=norm_first)
+        layer = nn.TransformerEncoderLayer(8, 2, 12, 0.0, activation, batch_first=True, norm_first=norm_first)
         self.encoder = nn.TransformerEncoder(layer, 3, nn.LayerNorm(8) if norm_first else None, enable_nested_tensor=False)
         self.head = nn.Linear(8, 4)
         for name in ("embedding", "head"):
@@ -80,11 +80,15 @@ def paired(layer: Any, *, gradient: bool = False) -> dict[str, torch.Tensor]:
     return found
 
 
+@pytest.mark.parametrize("activation", ["gelu", "relu"])
 @pytest.mark.parametrize(("norm_first", "causal", "pool"), list(product([True, False], [True, False], ["mean", "last"])))
-def test_forward_and_backward_are_those_of_the_network_written_with_torch(norm_first: bool, causal: bool, pool: str) -> None:
+def test_forward_and_backward_are_those_of_the_network_written_with_torch(
+    norm_first: bool, causal: bool, pool: str, activation: str
+) -> None:
     # In float64, where the order of the sums changes the 15th digit alone.
-    model = network(norm_first=norm_first, causal=causal, pool=pool).double()
-    reference = Reference(model, norm_first=norm_first, causal=causal, pool=pool).double()
+    options = {"norm_first": norm_first, "causal": causal, "pool": pool, "activation": activation}
+    model = network(**options).double()
+    reference = Reference(model, norm_first=norm_first, causal=causal, pool=pool, activation=activation).double()
     x, classes = sequences().double(), torch.randint(4, (5,))
     for net in (model, reference):
         F.cross_entropy(net(x), classes).backward()
