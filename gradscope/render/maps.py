@@ -12,12 +12,15 @@ from matplotlib.colors import Colormap, ListedColormap, Normalize
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedFormatter, FixedLocator
 
+from gradscope.record.grid import Floats, Ints
 from gradscope.render import scales, theme
 from gradscope.render.words import count
 from gradscope.signals.profiles import Profile
 from gradscope.signals.reduce import Condensed
 from gradscope.signals.states import State
 
+LARGE = 100
+"""Cells along an axis up to which a hatch follows the edges of each."""
 DECADES = 2.0
 """Least span of the colours: over less, level gradients would look uneven."""
 
@@ -41,13 +44,28 @@ def draw(axes: Axes, raster: Condensed, colours: Normalize, rows: int, *, cmap: 
 
 def _hatch(axes: Axes, raster: Condensed, extent: tuple[float, float, float, float]) -> None:
     """Hatches over the special values, for eyes and printers without colour."""
-    height, width = raster.states.shape
-    x = extent[0] + np.array([0.0, *(np.arange(width) + 0.5), width]) * (extent[1] - extent[0]) / width
-    y = extent[2] + np.array([0.0, *(np.arange(height) + 0.5), height]) * (extent[3] - extent[2]) / height
+    cells = raster.states
+    rows, y = _corners(cells.shape[0], *extent[2:])
+    columns, x = _corners(cells.shape[1], *extent[:2])
     for state, look in theme.STATES.items():
-        here = np.pad(raster.states == state, 1, mode="edge")  # out to the edges of the outermost cells
+        here = cells == state
         if look.hatch and here.any():
-            axes.contourf(x, y, here.astype(float), levels=[0.5, 1.5], colors="none", hatches=[look.hatch])
+            shown = here[np.ix_(rows, columns)].astype(float)
+            axes.contourf(x, y, shown, levels=[0.5, 1.5], colors="none", hatches=[look.hatch])
+
+
+def _corners(many: int, low: float, high: float) -> tuple[Ints, Floats]:
+    """Where a contour is to know the cells along an axis from ``low`` to ``high``: their numbers, and the places.
+
+    Of few cells either edge, so that its lines follow them; of many the middle, and the edges of the outermost.
+    """
+    if many <= LARGE:
+        at = np.repeat(np.arange(many), 2)
+        places = at + np.tile([1e-6, 1.0 - 1e-6], many)
+    else:
+        at = np.array([0, *range(many), many - 1])
+        places = np.array([0.0, *(np.arange(many) + 0.5), many])
+    return at, low + (high - low) * places / many
 
 
 def sizes(profiles: Sequence[Profile]) -> Normalize:

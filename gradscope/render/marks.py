@@ -25,6 +25,8 @@ LANE = 0.175
 MOST = 4
 """Findings that get a bar; of more, the number is said."""
 
+CODE = (0.5, 0.15)
+"""Inches, wide and high, that a finding's code takes in a map."""
 WORDS, LETTER = 0.14, 0.057
 """Inches that the words on a threshold take, and about so many for each letter."""
 
@@ -88,7 +90,7 @@ def lane(axes: Axes, marks: Sequence[Mark]) -> None:
         axes.text(middle, up(foot + 0.035), mark.label, size=7.5, color=mark.colour, ha="center", va="bottom", **place)
     if len(marks) > MOST:
         more = f"and {count(len(marks) - MOST, 'more finding')}"
-        axes.text((low + high) / 2, up(0.03 + MOST * LANE), more, size=7.5, color=theme.QUIET, ha="center", **place)
+        axes.text((low + high) / 2, up(0.06 + MOST * LANE), more, size=7.5, color=theme.QUIET, ha="center", **place)
 
 
 def bands(axes: Axes, marks: Iterable[Mark]) -> None:
@@ -105,7 +107,8 @@ def bands(axes: Axes, marks: Iterable[Mark]) -> None:
 
 def boxes(axes: Axes, run: Run, report: Report, layers: Sequence[str], end: int) -> None:
     """The layers and steps of each finding as a frame in a map of layers over the steps up to ``end``, with its code."""
-    outline = [withStroke(linewidth=2.6, foreground="white")]
+    outline, taken = [withStroke(linewidth=2.6, foreground="white")], list[tuple[float, float]]()
+    across, (wide, _) = end + 1.0, theme.inches(axes)
     for row, finding in enumerate(report.findings):
         start, stop = finding.steps[0] - 0.5, min(finding.steps[1], end) + 0.5
         if start >= end:
@@ -117,7 +120,13 @@ def boxes(axes: Axes, run: Run, report: Report, layers: Sequence[str], end: int)
             axes.add_patch(frame)
         if spans:
             near_end = start > 0.85 * end
-            corner, inside = (start, spans[-1][1] + 1.5), (-3.0 if near_end else 3.0, -2.5)
+            corner = (start, spans[-1][1] + 1.5)
+            x, y = wide * start / across, theme.up(axes, corner[1])
+            under = 0.0
+            while any(abs(x - a) < CODE[0] and abs(y - under - b) < CODE[1] for a, b in taken):
+                under += CODE[1]  # another's code stands there
+            taken.append((x, y - under))
+            inside = (-3.0 if near_end else 3.0, -2.5 - 72.0 * under)
             place: dict[str, Any] = {"xytext": inside, "textcoords": "offset points", "va": "top"}
             text = axes.annotate(finding.code, corner, ha="right" if near_end else "left", size=8, weight="bold", **place)
             text.set(color=theme.SEVERITY[finding.severity], path_effects=outline, zorder=6 + row)
@@ -166,8 +175,7 @@ def _limit(finding: Finding) -> str:
 
 def _free(axes: Axes, height: float, left: bool, taken: list[tuple[bool, float]]) -> tuple[bool, bool]:
     """Where no words of ``taken`` (at the left, at this height in inches) stand: whether at the left, whether over the line."""
-    figure = axes.get_figure()
-    at = axes.transData.transform((0.0, height))[1] / (figure.dpi if figure is not None else 1.0)
+    at = theme.up(axes, height)
     places = [(side, over, at + (WORDS / 2 if over else -WORDS / 2)) for side in (left, not left) for over in (True, False)]
     free = (p for p in places if all(p[0] != side or abs(p[2] - other) > 0.99 * WORDS for side, other in taken))
     side, over, middle = next(free, places[0])

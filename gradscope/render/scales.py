@@ -19,6 +19,8 @@ from gradscope.render.words import number, plain, power_of_ten
 from gradscope.signals.events import broke_at
 from gradscope.signals.states import State, States
 
+NEAR = 0.13
+"""Inches between a shelf's label and the next one of the axis, or they would stand in each other."""
 AFTERMATH = 3
 """Steps that are drawn after the one at which a run broke, at least."""
 Shown = Iterable[tuple[Floats, States]]
@@ -121,8 +123,10 @@ def _shelves(
             heights[state] = height(high + step / 2)
             axes.axhspan(height(high), height(high + step), color="#f7ebe8", lw=0, zorder=0)
             high += step
-    labels = dict(ticks) | {at: _SHELF_LABELS[state] for state, at in heights.items()}
     axes.set_ylim(height(low), height(high))
+    taken = [theme.up(axes, at) for at in heights.values()]
+    labels = {at: text for at, text in ticks if all(abs(theme.up(axes, at) - other) > NEAR for other in taken)}
+    labels |= {at: _SHELF_LABELS[state] for state, at in heights.items()}
     axes.yaxis.set_major_locator(FixedLocator(list(labels)))
     axes.yaxis.set_major_formatter(FixedFormatter(list(labels.values())))
     axes.yaxis.set_minor_locator(NullLocator())
@@ -159,7 +163,11 @@ def layer_axis(axes: Axes, layers: Sequence[str] | int, *, axis: str = "x", inch
     (axes.set_xlim if axis == "x" else axes.set_ylim)(0.5, max(count, 1) + 0.5)
     names = [f"{i + 1:,}" for i in range(count)] if isinstance(layers, int) else [plain(name, 18) for name in layers]
     room = 0.075 * max((len(name) for name in names), default=1) + 0.14 if axis == "x" else 0.24
-    places = spread(count, max(2, int(inches / room)))
+    most = max(2, int(inches / room))
+    if isinstance(layers, int):  # numbers are to be round, not places, which are one less
+        places = list(dict.fromkeys(max(place - 1, 0) for place in spread(count + 1, most)))
+    else:
+        places = spread(count, most)
     along.set_major_locator(FixedLocator([p + 1 for p in places]))
     along.set_major_formatter(FixedFormatter([names[p] for p in places]))
     along.set_minor_locator(NullLocator())

@@ -216,6 +216,13 @@ def inches(axes: Axes) -> tuple[float, float]:
     return axes.bbox.width / dpi, axes.bbox.height / dpi
 
 
+def up(axes: Axes, value: float) -> float:
+    """How far a value of the y axis stands above the page's lower edge, in inches."""
+    figure = axes.get_figure()
+    dpi = figure.dpi if figure is not None else STYLE["figure.dpi"]
+    return float(axes.transData.transform((0.0, value))[1] / dpi)
+
+
 def say(axes: Axes, text: str) -> None:
     """Axes that have nothing to show say why."""
     axes.set_axis_off()

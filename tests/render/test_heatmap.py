@@ -1,6 +1,10 @@
+from dataclasses import replace
+from itertools import combinations
+
 import numpy as np
 import pytest
 
+from gradscope.record.finding import Report
 from gradscope.render import plot, theme
 from gradscope.signals.profiles import depth_profile
 from gradscope.signals.states import State
@@ -107,3 +111,24 @@ def test_a_single_layer_at_a_single_step_is_a_map_too():
     page = plot(run, "heatmap")
     page.canvas.draw()
     assert page.axes[0].images[1].get_array().tolist() == [[State.ZERO]]
+
+
+def test_hatches_follow_the_edges_of_few_cells():
+    norms = np.ones((4, 3))
+    norms[3, 0] = np.nan
+    page = plot(chain({"backward_norm": norms.tolist()}, steps={"loss": [1.0] * 4}), "heatmap")
+    (hatched,) = page.axes[0].collections
+    (outline,) = hatched.get_paths()
+    (left, low), (right, high) = outline.get_extents().get_points()
+    assert (left, right, low, high) == pytest.approx((2.5, 3.5, 0.5, 1.5), abs=1e-4)
+
+
+def test_codes_of_findings_in_one_corner_stand_under_each_other():
+    run, report = case("vanishing")
+    same = Report(run.name, 200, tuple(replace(report.findings[0], code=code) for code in ("GS101", "GS106", "GS201")))
+    page = plot(run, "heatmap", reports=[same])
+    page.canvas.draw()
+    boxes = [text.get_window_extent() for text in page.axes[0].texts if text.get_text().startswith("GS")]
+    assert len(boxes) == 3
+    for a, b in combinations(boxes, 2):
+        assert not a.overlaps(b)

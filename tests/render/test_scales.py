@@ -1,4 +1,5 @@
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -77,3 +78,22 @@ def test_layers_are_named_where_there_is_room_and_numbered_where_there_is_no_nam
     assert all(len(label) <= 18 for label in labels)
     layer_axis(panel, 1000, inches=6.0)
     assert panel.get_xticklabels()[-1].get_text() == "1,000"
+
+
+@given(st.floats(-40, 40), st.floats(0.5, 80), st.sampled_from([0.4, 0.8, 2.0, 5.0]))
+def test_no_tick_stands_in_the_label_of_a_shelf(low, span, tall):
+    panel = axes(tall)
+    shelf = log_axis(panel, [pair(10.0**low, 10.0 ** (low + span), 0.0, math.nan, math.inf)])
+    places = sorted(panel.transData.transform((0.0, tick))[1] / panel.figure.dpi for tick in panel.get_yticks())
+    beside = {panel.transData.transform((0.0, at))[1] / panel.figure.dpi for at in shelf.heights.values()}
+    near = [b - a for a, b in pairwise(places) if (a in beside) != (b in beside)]
+    assert len(beside) == 3
+    assert all(apart > 0.13 for apart in near)
+
+
+def test_numbers_of_layers_are_round_but_for_the_ends():
+    panel = axes()
+    layer_axis(panel, 1000, inches=3.4)
+    assert [t.get_text() for t in panel.get_xticklabels()] == ["1", "200", "400", "600", "800", "1,000"]
+    layer_axis(panel, 4, inches=3.0)
+    assert [t.get_text() for t in panel.get_xticklabels()] == ["1", "2", "3", "4"]
