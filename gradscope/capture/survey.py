@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from gradscope.capture.activations import Activation, examine
+from gradscope.capture.activations import Activation, as_module, examine
 from gradscope.capture.functional import Functional
 from gradscope.capture.gather import Gather
 from gradscope.capture.graph import Graph, Node, behind, in_a_row, way_back
@@ -38,6 +38,7 @@ class _Seen:
     dtype: str | None = None
     readers: int | None = None
     adds: tuple[str, ...] = ()
+    function: str | None = None
     source: str | None = None
     through: tuple[str, ...] = ()
 
@@ -125,6 +126,7 @@ class Survey:
                 _format(n),
                 len(graph.consumers.get(n, ())) - again[n] or None,
                 _added(n, (name, i), nodes, stations),
+                self._ends_in(name, n),
                 *_way_from(inputs.get(n), graph, ends, stations),
             )
             for n, (name, i) in nodes.items()
@@ -198,7 +200,8 @@ class Survey:
             "activation": activation.kind if activation else None,
             "recurrent": isinstance(module, nn.RNNBase) or name in self.loops.known,
             "dtype": seen.dtype or (known.dtype if known else None),
-            "function": self.functional.names.get(name) if functional and name not in self.activations else None,
+            "function": seen.function
+            or (self.functional.names.get(name) if functional and name not in self.activations else None),
             "readers": seen.readers,
             "adds": seen.adds,
             "source": seen.source,
@@ -216,6 +219,11 @@ class Survey:
             **found,
         )
 
+    def _ends_in(self, name: str, node: Node) -> str | None:
+        """The class of the activation that a module with others inside ends in, called as a function."""
+        phi = as_module(node) if any(True for _ in self.modules[name].children()) else None
+        return type(phi).__name__ if phi is not None else None
+
     def _is_leaf(self, name: str) -> bool:
         return name in self.activations or any(p is not None for p in self.modules[name]._parameters.values())
 
@@ -223,7 +231,10 @@ class Survey:
 def _added(node: Node, key: Key, nodes: Mapping[Node, Key], stations: Mapping[str, Station]) -> tuple[str, ...]:
     """The stations whose output, as it is, is a part of the sum that this node is or takes."""
     path = stations[key[0]].path(key[1])
-    sums = [at for at in (node, behind(node, path or ())) if type(at).__name__ == "AddBackward0" and at._saved_alpha == 1]
+    before = (node.next_functions[0][0],) if as_module(node) is not None else ()
+    sums = [
+        at for at in (node, behind(node, path or ()), *before) if type(at).__name__ == "AddBackward0" and at._saved_alpha == 1
+    ]
     return tuple(nodes[p][0] for p, _ in sums[0].next_functions if p in nodes) if sums else ()
 
 

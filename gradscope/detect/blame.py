@@ -80,6 +80,7 @@ class _Stretch:
         order = {info.name: i for i, info in enumerate(run.catalogue.layers)}
         spans = [(order[parts.sources[i]], order[parts.layers[i]]) for i in links]
         self.sources = [run.catalogue.layers[a] for a, _ in spans]
+        self.ends = [run.catalogue.layers[b] for _, b in spans]
         self.between = [info for a, b in spans for info in run.catalogue.layers[a + 1 : b]]
         self.normed_first = all(b - a < 2 or "Norm" in run.catalogue.layers[a + 1].kind for a, b in spans)
 
@@ -87,7 +88,8 @@ class _Stretch:
     def activations(self) -> list[str]:
         """The classes of the activations, each once."""
         of = [i.function for i in self.sources if i.activation and not _is_activation(i)]
-        of += [i.kind for i in self.between if _is_activation(i)]
+        of += [i.kind for i in (*self.between, *self.ends) if _is_activation(i)]
+        of += [i.function for i in self.ends if i.function and not i.activation]
         return list(dict.fromkeys(name or "" for name in of))
 
     @property

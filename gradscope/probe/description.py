@@ -60,16 +60,18 @@ def describe(calls: Calls, attribution: Attribution, catalogue: Catalogue) -> tu
     """The layers, in forward order. Raises ``NoTheoryError`` where theory has no word on the net."""
     if attention := next((c for c in _flat(calls.top) if "Attention" in type(c.module).__name__), None):
         raise NoTheoryError(f"it has no word on attention ({attention.name}), whose gain depends on what the positions say")
+    seen = {info.name: info for info in catalogue.layers}
     scales, blocks = {}, frozenset(attribution.blocks)
     for at, name in enumerate(attribution.layers):
         if name in blocks:
             if attribution.past[-1, at] != 1.0:
                 raise NoTheoryError(f"the shortcut of {name} has weights of its own")
+            if function := seen[name].function:
+                raise NoTheoryError(f"the residual block {name} puts {function} after the sum")
             *told, log = attribution.inside[-1, at].tolist()
             if not any(told):
                 raise NoTheoryError(f"what stands in the branch of {name} cannot be told apart")
             scales[name] = 0.0 if math.isnan(log) else 10.0**log
-    seen = {info.name: info for info in catalogue.layers}
     holding = {c.name for c in _flat(calls.top) if c.inside}
     if followed := [name for name in scales if name not in holding]:
         raise NoTheoryError(f"the residual block that ends in {followed[0]} puts it after the sum")

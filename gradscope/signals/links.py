@@ -53,7 +53,7 @@ def link(source: Place, between: Sequence[Place], end: Place) -> Link:
     if end.kind == "weight" and end.info.source is None and np.isnan(end.before).all():  # as where another tower begins
         return _unexplained(whole, f"whether {end.info.name} takes the output of {source.info.name} cannot be told")
     if holds and (np.isnan(operations[0].before).all() or _joint(source, operations[0], source.backward) is None):
-        return _residual(source, operations, end, whole)
+        return _module(source, operations, end, whole)
     return _chain(source, operations, end, whole)
 
 
@@ -85,8 +85,7 @@ def _around(gap: _Gap, source: Place, operations: Sequence[Place], end: Place, w
 def _block(source: Place, rest: Sequence[Place], end: Place) -> Link | None:
     """A block that ends in its sum, or whose sum another operation follows: end(x + F(x)), as in the nets of He et al. 2016."""
     if rest[-1] is not end:
-        skipped = _log_ratio(source.backward, end.backward)
-        return replace(_residual(source, rest, end, skipped), own={"skip": skipped})
+        return _module(source, rest, end, _log_ratio(source.backward, end.backward))
     branch = rest[:-1]
     if not branch or np.isnan(end.before).all():
         return None
@@ -95,6 +94,19 @@ def _block(source: Place, rest: Sequence[Place], end: Place) -> Link | None:
     if block.why and not _same(branch[-1].backward, end.before):
         return None
     return replace(block, own=_added({"skip": skipped}, {end.kind: _log_ratio(end.before, end.backward)}))
+
+
+def _module(source: Place, operations: Sequence[Place], end: Place, whole: Floats) -> Link:
+    """A block that is a module of its own; the gradient at its sum is that of all that the sum takes as it is."""
+    if end.info.function is None:
+        return replace(_residual(source, operations, end, whole), own={"skip": whole})
+    added = next((p for p in reversed(operations) if p.info.name in end.info.adds and p.info.readers == 1), None)
+    if added is None:
+        return _unexplained(whole, f"the gradient at the sum in {end.info.name} cannot be told")
+    skipped = _log_ratio(source.backward, added.backward)
+    own = {"skip": skipped, "activation": _log_ratio(added.backward, end.backward)}
+    block = _residual(source, operations, replace(end, backward=added.backward), skipped)
+    return _unexplained(whole, block.why) if block.why else replace(block, decades=_parts(whole, own), own=own)
 
 
 def _residual(source: Place, operations: Sequence[Place], end: Place, whole: Floats) -> Link:

@@ -194,20 +194,27 @@ def test_residual_blocks_are_described_with_their_branch_scale(norm: str) -> Non
 
 
 class Followed(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, after: Any) -> None:
         super().__init__()
-        self.branch, self.after = nn.Linear(20, 20), nn.ReLU()
+        self.branch, self.after = nn.Linear(20, 20), after
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.after(x + self.branch(x))
         return out
 
 
-def test_an_activation_after_a_blocks_sum_is_attributed_but_not_predicted() -> None:
-    model = nn.Sequential(nn.Linear(20, 20), Followed(), Followed(), nn.Linear(20, 3))
-    found = gradscope.probe(model, rows(8, 20), F.cross_entropy)
+@pytest.mark.parametrize(
+    ("after", "why"),
+    [
+        (nn.ReLU(), "the residual block that ends in 1.after puts it after the sum"),
+        (torch.relu, "the residual block 1 puts ReLU after the sum"),
+    ],
+)
+def test_an_activation_after_a_blocks_sum_is_attributed_but_not_predicted(after: Any, why: str) -> None:
+    blocks = (Followed(copy.deepcopy(after)) for _ in range(2))
+    found = gradscope.probe(nn.Sequential(nn.Linear(20, 20), *blocks, nn.Linear(20, 3)), rows(8, 20), F.cross_entropy)
     assert found.attribution.unexplained == ()
-    assert found.theory == "the residual block that ends in 1.after puts it after the sum"
+    assert found.theory == why
     assert found.layers[0].predicted is None
 
 

@@ -155,6 +155,69 @@ def test_an_activation_after_the_sum_stands_beside_the_block() -> None:
     assert found.decades[0, 0, KINDS.index("activation")] < 0.0
 
 
+class Basic(nn.Module):
+    """As most code has the blocks of He et al. 2016: every activation a function, a projection where the width changes."""
+
+    def __init__(self, inputs: int, outputs: int, scale: float = 1.0) -> None:
+        super().__init__()
+        self.one, self.norm1, self.two = nn.Linear(inputs, outputs), nn.LayerNorm(outputs), nn.Linear(outputs, outputs)
+        self.down = nn.Linear(inputs, outputs) if inputs != outputs else None
+        self.scale = scale
+
+    def branch(self, x: Tensor) -> Tensor:
+        out: Tensor = (
+            self.scale * self.two(F.relu(self.norm1(self.one(x))))
+            if self.scale != 1.0
+            else self.two(F.relu(self.norm1(self.one(x))))
+        )
+        return out
+
+    def past(self, x: Tensor) -> Tensor:
+        return x if self.down is None else self.down(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.branch(x) + self.past(x))
+
+
+def test_an_activation_that_is_a_function_after_the_sum_stands_beside_the_block() -> None:
+    """The gradient at the sum is that of the branch's last layer, which it takes as it is."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 9), Basic(9, 9), Basic(9, 12), Basic(12, 12), nn.Linear(12, 2)).double()
+    run = recorded(model, batch())
+    assert_sums(run)
+    found = attribution(run)
+    assert found.unexplained == ()
+    assert found.blocks == ("1", "2", "3")
+    h = model[0](batch())
+    stream, sums = [h], []
+    for block in (model[1], model[2], model[3]):
+        sums.append(block.branch(h) + block.past(h))
+        h = F.relu(sums[-1])
+        stream.append(h)
+    gradients = torch.autograd.grad(model[4](h).square().sum(), (*stream, *sums))
+    at_stream, at_sums = gradients[:4], gradients[4:]
+    for i, name in enumerate(found.blocks):
+        at, block = found.layers.index(name), model[i + 1]
+        x = stream[i].detach().requires_grad_()
+        (back,) = torch.autograd.grad(block.branch(x), x, at_sums[i])
+        (past,) = torch.autograd.grad(block.past(x), x, at_sums[i])
+        arriving = at_sums[i].norm()
+        assert abs(found.branch[0, at] - (back.norm() / arriving).item()) < 1e-9
+        assert abs(found.past[0, at] - (past.norm() / arriving).item()) < 1e-9
+        assert abs(found.cosine[0, at] - ((back * past).sum() / (back.norm() * past.norm())).item()) < 1e-9
+        kinds = dict(zip(KINDS, found.decades[0, at].tolist(), strict=True))
+        assert abs(kinds["skip"] - np.log10((at_stream[i].norm() / arriving).item())) < EXACT
+        assert abs(kinds["activation"] - np.log10((arriving / at_stream[i + 1].norm()).item())) < EXACT
+        assert kinds["other"] == 0.0
+
+
+def test_the_sum_of_a_scaled_branch_before_a_function_is_not_recorded() -> None:
+    torch.manual_seed(0)
+    run = recorded(nn.Sequential(nn.Linear(6, 9), Basic(9, 9, 0.5), nn.Linear(9, 2)).double(), batch())
+    assert_sums(run)
+    assert attribution(run).unexplained == (("1", "the gradient at the sum in 1 cannot be told"),)
+
+
 class Functional(nn.Module):
     """Activations called as functions, as most code has them."""
 
