@@ -16,6 +16,8 @@ WINDOW = 5
 """Values of the running median, and of the mean that counts as reached: a single hard batch moves neither much."""
 ROWS = 16
 """Rows that one value stands for at the least: the losses of smaller batches are averaged over several steps."""
+AROUND = 25
+"""Values to either side of a window that tell how much batches differ there."""
 LARGE_UPDATE = 0.1
 """Part of the weights from which the first updates may have left the first loss behind at once."""
 
@@ -23,12 +25,14 @@ LARGE_UPDATE = 0.1
 @dataclass(frozen=True, eq=False)
 class Excursions:
     """``level`` is the running median of the loss that ends at each of ``steps``, ``best`` the lowest mean before its window;
-    ``start`` the loss that the run began with. Steps are ``stride`` apart.
+    ``start`` the loss that the run began with, ``chance`` how far batches alone may take the level above the best. Steps are
+    ``stride`` apart.
     """
 
     steps: Ints
     level: Floats
     best: Floats
+    chance: Floats
     start: float
     stride: int
 
@@ -56,11 +60,29 @@ def excursions(run: Run, stop: int | None = None) -> Excursions:
     start = _start(run, values) if count else float("nan")
     if count < 2 * WINDOW:
         none = np.empty(0)
-        return Excursions(np.empty(0, np.int64), none, none, start, stride)
+        return Excursions(np.empty(0, np.int64), none, none, none, start, stride)
     windows = sliding_window_view(values, WINDOW)
     level = np.median(windows, axis=1)[WINDOW:]
-    best = np.minimum.accumulate(windows.mean(axis=1))[: len(level)]
-    return Excursions(steps[2 * WINDOW - 1 :], level, np.minimum(best, start), start, stride)
+    means = windows.mean(axis=1)[: len(level)]
+    best = np.minimum.accumulate(means)
+    chance = _chance(values, np.maximum.accumulate(np.where(means == best, np.arange(len(means)), 0)))
+    return Excursions(steps[2 * WINDOW - 1 :], level, np.minimum(best, start), chance, start, stride)
+
+
+def _chance(values: Floats, best: Ints) -> Floats:
+    """How far the largest of n running medians stands above the lowest of n running means where nothing but the batches differ.
+
+    sqrt(2 ln n) standard errors each, of the mean and of the median (Cramer 1946, section 28.6), for a deviation that is read
+    from the differences of neighbouring values around the ``best`` window, where the run was at its calmest.
+    """
+    places, at = np.unique(best, return_inverse=True)
+    spread = np.empty(len(places))
+    for i, place in enumerate(places):
+        steps = np.diff(values[max(0, place - AROUND) : place + WINDOW + AROUND])
+        spread[i] = 1.4826 * np.median(np.abs(steps - np.median(steps))) / np.sqrt(2.0)
+    errors = (1.0 + np.sqrt(np.pi / 2.0)) / np.sqrt(WINDOW)
+    chance: Floats = np.sqrt(2.0 * np.log(len(values))) * errors * spread[at]
+    return chance
 
 
 def _start(run: Run, values: Floats) -> float:

@@ -5,7 +5,8 @@
 The running median of the loss over five steps, against the lowest mean of five steps before it. The rule holds where, in the
 given share of the steps, it is over a multiple of that best, and the rise is a good part of what the run began with: twice or
 more, or for a fifth of the run. Losses of batches under 16 rows are averaged to that many first, so that single hard examples
-do not count.
+do not count; in a run that learned well only the second half counts, and only what the differences of its batches cannot make:
+sqrt(2 ln n) standard errors of the best mean and of the level, n the number of steps.
 
 ## Why it is bad
 
@@ -13,7 +14,8 @@ The updates undo what earlier ones achieved. The run ends wherever it is stopped
 
 ## Known false alarms
 
-Data that change on purpose (a new task, a harder stage of a curriculum) raise the loss in the same way.
+Data that change on purpose (a new task, a harder stage of a curriculum) raise the loss in the same way, and so does the
+opponent that gets better in an adversarial training.
 
 ## What to do
 
@@ -61,8 +63,8 @@ THRESHOLDS = (FACTOR, RISE, SHARE, LONG, FEWEST, *LEARNED)
 def check(case: Case) -> Iterator[Finding]:
     found = excursions(case.run, case.broken)
     beyond = found.beyond(FACTOR.value, RISE.value)
-    if case.achieved:  # what was overcome in the first half did no harm
-        beyond &= found.steps >= sum(case.steps) / 2
+    if case.achieved:  # what was overcome in the first half did no harm, nor what batches alone make of a level
+        beyond &= (found.steps >= sum(case.steps) / 2) & (found.level - found.best > found.chance)
     share = float(beyond.mean()) if len(beyond) else 0.0
     times = int(np.count_nonzero(np.diff(beyond.astype(int), prepend=0) == 1))
     if share < (SHARE.value if times > 1 else LONG.value) or beyond.sum() < FEWEST.value:

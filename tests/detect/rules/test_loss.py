@@ -9,6 +9,7 @@ from gradscope.detect.case import THROWN
 from gradscope.detect.rules import clipping_always_on, learning_rate_too_high, loss_instability, slow_learning
 from gradscope.record.finding import Severity
 from gradscope.record.grid import Floats
+from gradscope.signals import instability
 from tests.detect.made import HEALTHY, STEPS, STUCK, Made, learned
 
 LONG = Made(steps=200)
@@ -61,6 +62,26 @@ def test_an_early_overshoot_that_a_run_overcame_did_no_harm() -> None:
     loss = learned(200)
     loss[10:60] = 20.0
     assert not LONG.having(loss=loss).says("GS301")
+
+
+@pytest.mark.parametrize(("spread", "speaks"), [(0.005, True), (0.25, False)])
+def test_in_a_run_that_learned_a_level_that_batches_alone_can_make_is_none(spread: float, speaks: bool) -> None:
+    loss = np.where(np.arange(200) < 100, np.linspace(2.0, -1.2, 200), 0.4)
+    loss += np.random.default_rng(0).normal(0.0, spread, 200)
+    loss[110:120], loss[140:155], loss[170:185] = 0.15, 0.72, 0.72
+    loss = np.maximum(loss, 0.15)
+    found = instability.excursions(LONG.having(loss=loss).run)
+    assert found.beyond(loss_instability.FACTOR.value, loss_instability.RISE.value).mean() > loss_instability.SHARE.value
+    assert LONG.having(loss=loss).says("GS301") is speaks
+
+
+def test_noise_alone_stays_within_what_batches_make_of_a_level() -> None:
+    """But for a few runs of a hundred, in which the neighbours of the best happen to lie close together."""
+    beyond = []
+    for seed in range(100):
+        found = instability.excursions(LONG.having(loss=np.random.default_rng(seed).normal(5.0, 0.1, 200)).run)
+        beyond.append((found.level - found.best > found.chance).mean() >= loss_instability.SHARE.value)
+    assert np.mean(beyond) <= 0.05
 
 
 def test_a_loss_that_can_be_negative_is_judged_by_what_was_lost() -> None:
