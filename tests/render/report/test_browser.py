@@ -316,6 +316,10 @@ def test_several_runs_stand_on_one_scale_and_each_ones_cause_can_be_asked_for(op
     expected = np.array(colormaps["cividis"](share)[:3]) * 255
     assert abs(pixel(shown.picture("#map-1"), wide) - expected).max() <= CIVIDIS
     assert "At step" in shown.text("#cause-words")
+    after = pixel(shown.picture("#map-1"), cell(shown, run, run.step_count + 20, layer, of="#map-1", steps=longest))
+    assert after.min() == 255  # it ended long before the others
+    shown.choose("#step", longest - 1)
+    assert shown.text("#profile-title").endswith(f"at step {longest - 1}, or the last one before it")
     shown.choose("#step", 100)
     shown.choose("#cause-run", "2")
     assert "gained end to end" in shown.text("#cause-words")

@@ -40,9 +40,10 @@ function logTicks(low, high, most = 8) {
 }
 const logLabel = (at) => (Math.abs(at - Math.round(at)) < 1e-9 && Math.abs(at) > 3.5 ? powerOfTen(Math.round(at)) : number(10 ** at));
 
-// At most `most` positions of 0..count-1, evenly, first and last among them.
+// At most `most` positions of 0..count-1, at a round stride, first and last among them.
 function spread(count, most) {
-  const stride = Math.max(Math.ceil((count - 1) / Math.max(most - 1, 1)), 1), places = [];
+  const least = Math.max((count - 1) / Math.max(most - 1, 1), 1), power = 10 ** Math.floor(Math.log10(least)), places = [];
+  const stride = [1, 2, 2.5, 4, 5, 10].map((part) => part * power).find((s) => s >= least && Number.isInteger(s));
   for (let i = 0; i < count - 1; i += stride) places.push(i);
   if (places.length > 1 && count - 1 - places[places.length - 1] < stride * 0.6) places.pop();
   return [...places, Math.max(count - 1, 0)];

@@ -74,7 +74,7 @@ class HeatMap {
   cells(box, api, end) {
     const ratio = window.devicePixelRatio || 1, wide = Math.max(Math.round(box.width * ratio), 1), tall = Math.max(Math.round(box.height * ratio), 1);
     const { profile } = this, count = profile.layers.length;
-    const x = [...profile.steps, end].map((step) => (api.coord([step, 0])[0] - box.x) * ratio);
+    const x = [...profile.steps, Math.min(this.run.last + 1, end)].map((step) => (api.coord([step, 0])[0] - box.x) * ratio);
     const top = api.coord([0, count - 0.5])[1], each = (api.coord([0, -0.5])[1] - top) / count;
     const y = Array.from({ length: count + 1 }, (_, i) => (top + i * each - box.y) * ratio);
     const shown = [wide, tall, x[0], x[x.length - 1], y[0], y[count]].join();

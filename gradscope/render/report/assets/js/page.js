@@ -49,9 +49,10 @@ function drawProfile() {
   const shown = curves();
   if (!shown.length) return;
   profileChart.show(shown, chosen.log, runs.length > 1 ? [] : findingsOf(shown[0].run), chosen.matches);
-  const { profile, frame } = shown[0];
-  byId("profile-title").textContent = `${plain(profile.title, 90)}, at step ${thousands(profile.steps[frame])}`;
-  byId("profile").setAttribute("aria-label", `Profile: ${plain(profile.title, 90)}, at step ${profile.steps[frame]}. Left and right move the cursor; the table below has the numbers.`);
+  const { profile, frame } = shown[0], steps = [...new Set(shown.map((c) => c.profile.steps[c.frame]))];
+  const when = `at step ${thousands(Math.max(...steps))}${steps.length > 1 ? ", or the last one before it" : ""}`;
+  byId("profile-title").textContent = `${plain(profile.title, 90)}, ${when}`;
+  byId("profile").setAttribute("aria-label", `Profile: ${plain(profile.title, 90)}, ${when}. Left and right move the cursor; the table below has the numbers.`);
   const notes = [];
   if (runs.length > 1) shown.forEach(({ run }) => notes.push(element("span", {}, swatch(runColour(run.index)), plain(run.label, 40))));
   if (profile.reduced) notes.push(element("span", {}, `band: smallest to largest of steps ${thousands(profile.steps[frame])} to ${thousands(profile.until[frame])}; ${thousands(profile.raw.recorded)} recorded steps are shown in ${thousands(profile.steps.length)} frames`));

@@ -51,7 +51,8 @@ class ProfileChart {
       const ticks = [0, 0.25, 0.5, 0.75, 1].map((t) => t * most);
       return { min: 0, max: above === null ? most * 1.05 : above + rest / 2, zero: 0, above, ticks: above === null ? ticks : [...ticks, above], label: (at) => (at === above ? "inf, NaN" : number(at, 3)) };
     }
-    for (const { at } of limits(findings, curves[0])) [low, high] = [Math.min(low, at), Math.max(high, at)];
+    const theory = (curves.length === 1 && profile.theory && theoryLine(profile)) || [];
+    for (const at of [...limits(findings, curves[0]).map((limit) => limit.at), ...theory.filter(Number.isFinite)]) [low, high] = [Math.min(low, at), Math.max(high, at)];
     const short = Math.max(2 - (high - low), 0) / 2;
     [low, high] = [Math.floor((low - short) * 2) / 2, Math.ceil((high + short) * 2) / 2];
     const room = (high - low) * 0.07, zero = states.has(ZERO) ? low - room : null, above = states.has(INF) || states.has(NAN) ? high + room : null;
