@@ -55,8 +55,9 @@ class Buffer:
         groups: dict[tuple[object, ...], list[_Arrived]] = {}
         for row in rows:
             values = {name: next(arrived) for name in row.device}
+            columns: Mapping[str, float | Floats]
             columns, valid = (values, row.valid) if row.complete is None else row.complete(values)
-            columns = {**columns, **{n: np.broadcast_to(v, len(row.entities)) for n, v in row.host.items()}}
+            columns = {**columns, **row.host}
             layout = (row.table, row.entities, tuple(columns))
             both = {name: ok & row.valid[name] if name in row.valid else ok for name, ok in valid.items()}
             groups.setdefault(layout, []).append((row.step, columns, {**row.valid, **both}))
@@ -79,13 +80,15 @@ def _to_host(tensors: list[Tensor]) -> list[Floats]:
         for dtype in {tensors[i].dtype for i in at}:
             same = [i for i in at if tensors[i].dtype is dtype]
             flat = torch.cat([tensors[i].detach().reshape(-1) for i in same]).cpu().to(torch.float64).numpy()
-            ends = np.cumsum([tensors[i].numel() for i in same])
-            for i, piece in zip(same, np.split(flat, ends[:-1]), strict=True):
-                result[i] = piece
+            begin = 0
+            for i in same:
+                end = begin + tensors[i].numel()
+                result[i] = flat[begin:end]
+                begin = end
     return result
 
 
-_Arrived = tuple[int, dict[str, Floats], dict[str, Bools]]
+_Arrived = tuple[int, Mapping[str, float | Floats], dict[str, Bools]]
 
 
 def _block(layout: tuple[Any, ...], group: list[_Arrived]) -> Block:
@@ -94,8 +97,13 @@ def _block(layout: tuple[Any, ...], group: list[_Arrived]) -> Block:
     valid = {
         name: np.stack([mine.get(name, full) for _, _, mine in group]) for name in names if any(name in m for _, _, m in group)
     }
-    columns = {name: np.stack([mine[name] for _, mine, _ in group]) for name in names}
+    columns = {name: _stacked([mine[name] for _, mine, _ in group], len(entities)) for name in names}
     return Block(table, np.array([step for step, _, _ in group], np.int64), entities, columns, valid)
+
+
+def _stacked(values: list[Any], entities: int) -> Floats:
+    """(steps, entities), of rows or of numbers that hold for all entities."""
+    return np.stack(values) if isinstance(values[0], np.ndarray) else np.repeat(np.array(values, float)[:, None], entities, 1)
 
 
 def merged(host: Mapping[str, float | None]) -> dict[str, float | Floats]:

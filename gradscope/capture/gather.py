@@ -216,7 +216,7 @@ class Gather:
             return
         # moments need float64; the norm of a gradient that float32 holds does not
         trusted, keys = self.memory.trusted, self.keys
-        exact = pile.question == "output" or first.dtype is torch.float64 or any(keys[s] not in trusted for s in slots)
+        exact = pile.question == "output" or first.dtype is torch.float64 or not trusted.issuperset([keys[s] for s in slots])
         stacked = self.memory.stacked(tensors, wide(first.device) if exact else torch.float32)
         values = stacked.reshape(len(tensors), -1)
         if exact or values.shape[1] <= ROW or stacked.dim() < 3:

@@ -7,8 +7,9 @@ piles once, for as long as its shapes stay as they are, and a hook only lays a t
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -65,6 +66,8 @@ class Memory:
         """Stations whose last norms lay inside float32's safe range, so that they may be read in float32."""
         self.learnt: set[Key] = set()
         """What ``trusted`` is to be by the values that have reached the host; the recorder says from when."""
+        self.taught: tuple[bytes, bytes] = (b"", b"")
+        """What the last step taught of that: the same again is nothing new."""
         self.eager: set[Key] = set()
         """Stations whose output is overwritten in place before it can be read: a copy waits instead."""
         self.fed_by: dict[Key, Key] = {}
@@ -72,6 +75,7 @@ class Memory:
         self.same: dict[Key, Key] = {}
         """Those of them whose input's gradient was seen to be that of the other's output: it is not read twice. Replaced, never
         changed: a step's values are completed by what was known when it was read."""
+        self._paired: tuple[dict[Key, Key], np.ndarray[Any, np.dtype[np.intp]]] = ({}, np.empty((0, 2), np.intp))
         self.filled: list[Pile] = []
         """The piles on which something lies."""
         self._piles: dict[Hashable, Pile] = {}
@@ -94,6 +98,13 @@ class Memory:
                 self.same = {k: of for k, of in self.same.items() if k != key}
             if source is not None:
                 self.fed_by[key] = source
+
+    def paired(self, same: dict[Key, Key]) -> np.ndarray[Any, np.dtype[np.intp]]:
+        """The slots (pairs, 2) of what stands in ``same``; worked out when that is another."""
+        if self._paired[0] is not same:
+            pairs = [(self.slots[key], self.slots[source]) for key, source in same.items()]
+            self._paired = same, np.array(pairs, np.intp).reshape(-1, 2)
+        return self._paired[1]
 
     def pile(self, question: Question, like: Tensor, dim: int | None = None, activation: Activation | None = None) -> Pile:
         """Where tensors of this shape, type and place wait for the question."""

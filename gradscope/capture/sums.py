@@ -43,7 +43,8 @@ class Sums:
         """The columns (E,), E the slots in ``kept``, and where each is valid."""
         sums, have, (rows, counts, shares) = self._from_table(arrived["table"]) if self.exchanged else self._added_up(arrived)
         narrow = {column: self._at(self.narrow.get(column, set())) for column in ("forward", "backward", "backward_in")}
-        self._share_gradients(sums, have, narrow)
+        if not self.exchanged:  # one of many processes learns nothing of the graph
+            self._share_gradients(sums, have, narrow)
         counts = np.maximum(counts, 1.0)
         mean = sums["sums"] / counts
         with np.errstate(invalid="ignore", over="ignore"):
@@ -90,10 +91,14 @@ class Sums:
     def _added_up(self, arrived: Mapping[str, Floats]) -> tuple[dict[str, Floats], dict[str, Bools], Floats]:
         """The same from vectors with the slots that they belong to."""
         sums, have = {}, {}
+        slots: list[int] = []
+        order = np.array(slots, np.intp)
         for column in (*SUMS, "dead"):
             total, seen = np.zeros(len(self.keys)), np.zeros(len(self.keys), bool)
             if column in arrived:
-                order = np.array(self.order[column], np.intp)
+                if self.order[column] != slots:  # that of the column before, mostly
+                    slots = self.order[column]
+                    order = np.array(slots, np.intp)
                 np.add.at(total, order, arrived[column])
                 seen[order] = True
             sums[column], have[column] = total, seen
@@ -105,29 +110,33 @@ class Sums:
         """Which stations float32 serves, by the values of this step."""
         seen = have["forward"] | have["backward"]
         good = (settled["forward"] | ~have["forward"]) & (settled["backward"] | ~have["backward"])
+        taught = ((seen & good).tobytes(), (seen & ~good).tobytes())
+        if taught == self.memory.taught:  # as at most steps
+            return
+        self.memory.taught = taught
         self.memory.learnt.update(self.keys[slot] for slot in np.flatnonzero(seen & good))
         self.memory.learnt.difference_update(self.keys[slot] for slot in np.flatnonzero(seen & ~good))
 
     def _share_gradients(self, sums: dict[str, Floats], have: dict[str, Bools], narrow: dict[str, Bools]) -> None:
         """Fills in input gradients that are another station's output gradient, and learns which are."""
         memory, backward = self.memory, sums["backward"]
-        slots = {key: slot for slot, key in enumerate(self.keys)} if memory.fed_by or self.same else {}
+        n = len(self.keys)  # what was met since this step has a later slot
         found: dict[Key, Key] = {}
         if memory.fed_by:
             at_output = np.where(have["backward"], backward, np.nan).tolist()
             at_input = np.where(have["backward_in"], sums["backward_in"], np.nan).tolist()
             for key, source in list(memory.fed_by.items()):
-                slot, other = slots.get(key), slots.get(source)
-                if slot is None or other is None or isnan(at_input[slot]) or isnan(at_output[other]):
+                slot, other = memory.slots.get(key, n), memory.slots.get(source, n)
+                if max(slot, other) >= n or isnan(at_input[slot]) or isnan(at_output[other]):
                     continue
                 del memory.fed_by[key]
                 if abs(at_input[slot] - at_output[other]) <= 1e-6 * at_output[other]:  # one of them may be read in float32
                     found[key] = source
         if found:
             memory.same = {**memory.same, **found}
-        pairs = [(slots[key], slots[source]) for key, source in self.same.items() if key in slots and source in slots]
-        if pairs:
-            at, of = np.array(pairs, np.intp).T
+        if self.same:
+            places = memory.paired(self.same)
+            at, of = places[(places < n).all(1)].T
             missing = ~have["backward_in"][at] & have["backward"][of]
             at, of = at[missing], of[missing]
             sums["backward_in"][at] = backward[of]
