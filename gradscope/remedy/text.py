@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
@@ -23,7 +25,7 @@ def write(fix: Fix, *, terminal: Terminal = PLAIN) -> str:
 
 def _page(fix: Fix, terminal: Terminal) -> RenderableType:
     if fix.healthy:
-        return Group(_training("", fix.sick), _lines([learned(fix.sick), "nothing to cure"], terminal))
+        return Group(_training("", fix.sick), _lines([learned(fix.sick), _nothing(fix.sick)], terminal))
     parts: list[RenderableType] = [_training("before  ", fix.sick), *_found(fix.sick, terminal), *_strips(fix.sick, terminal)]
     parts += ["", Text("tried, in the order in which theory expects a cure", style="dim")]
     parts += [_tried(number, tried, terminal) for number, tried in enumerate(fix.tried, 1)]
@@ -34,6 +36,17 @@ def _page(fix: Fix, terminal: Terminal) -> RenderableType:
         return Group(*parts, "", Text("nothing cures it; no file was written", style="bold red"))
     parts += ["", _training("after   ", cure.trial), _lines([learned(cure.trial)], terminal), *_strips(cure.trial, terminal)]
     return Group(*parts, "", _lines(_made(fix.outlook, cure), terminal))
+
+
+def _nothing(trial: Trial) -> str:
+    """That nothing was found, and where that says little: a training that did not get far enough to show what it lacks."""
+    if trial.achieved or not math.isfinite(trial.residual):
+        return "nothing to cure"
+    left, steps = min(trial.residual, 1.0), count(trial.report.steps, "step")
+    return (
+        f"nothing to cure was found, but after {steps} {left:.0%} of the output's variance is still unexplained: more of them "
+        "may show what is wrong"
+    )
 
 
 def _training(word: str, trial: Trial) -> Text:

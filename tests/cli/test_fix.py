@@ -96,6 +96,13 @@ def test_a_healthy_config_is_left_alone(here: Path) -> None:
     assert [p.name for p in here.glob("*.yaml")] == ["small.yaml"]
 
 
+def test_a_training_too_short_to_show_anything_is_not_called_cured(here: Path) -> None:
+    result = gradscope("fix", "small.yaml", "optimizer.lr=1e-9", "training.steps=4", "-q")
+    text = " ".join(result.stdout.split())
+    assert result.exit_code == 0
+    assert "nothing to cure was found, but after 4 steps 100% of the output's variance is still unexplained" in text
+
+
 def test_where_nothing_cures_it_says_so_and_writes_nothing(here: Path) -> None:
     """Numbers that are noise, at a learning rate that is too high: lower ones are healthy and learn nothing."""
     (here / "hard.yaml").write_text(
