@@ -177,18 +177,18 @@ class Gather:
         self.settle()
         vectors: dict[str, Tensor] = {}
         order: dict[str, list[int]] = {}
-        counted = [(name, slots, values) for turn, name, slots, values in self._results if turn < 0 or turn in self._returned]
+        parts: defaultdict[str, list[Tensor]] = defaultdict(list)
+        for turn, column, slots, values in self._results:
+            if turn < 0 or turn in self._returned:
+                order.setdefault(column, []).extend(slots)
+                parts[column].append(values)
         for column in SUMS:
-            mine = [(slots, values) for name, slots, values in counted if name == column]
-            if not mine:
-                continue
-            order[column] = [s for slots, _ in mine for s in slots]
-            joined = torch.cat([v if v.device == self.device else v.to(self.device) for _, v in mine])
-            if column.startswith("backward"):
-                joined = joined / processes.world**2
-                if inverse_scale is not None:
-                    joined = joined * inverse_scale.to(joined).square()
-            vectors[column] = joined
+            if column in parts:
+                joined = torch.cat([v if v.device == self.device else v.to(self.device) for v in parts[column]])
+                if column.startswith("backward"):
+                    joined = joined / processes.world**2 if processes.many else joined
+                    joined = joined if inverse_scale is None else joined * inverse_scale.to(joined).square()
+                vectors[column] = joined
         passing = [self._passing_units(slots, alive) for slots, alive in self._units_by_width().values()]
         self._results, self._alive, self._last = [], {}, None
         lost = self._overwritten | {(column, slot) for slot in self.repeated for column in ("backward", "backward_in")}

@@ -223,8 +223,8 @@ class Layers:
         return True
 
     def look_from(self, key: Key, turn: int) -> None:
-        """Where the root module is never called: looks at what lies behind the first station that a gradient reaches."""
-        if not self.survey.looking or self._recomputing_in >= 0 or turn in self._walked:
+        """While stations are looked for and the root module is never called: from the first that a gradient reaches."""
+        if self._recomputing_in >= 0 or turn in self._walked:
             return
         if roots := [node for node, k in self.nodes.items() if k == key]:
             self._walk(roots)

@@ -19,7 +19,7 @@ from gradscope.capture.buffer import Buffer, Pending, merged
 from gradscope.capture.cadence import GRADIENTS, LAYERS, NOTHING, PARAMETERS, TIMESTEPS, Adaptive, Cadence, Fixed, Plan, Shared
 from gradscope.capture.contents import Contents
 from gradscope.capture.distributed import Processes
-from gradscope.capture.guard import Guarded, Hook
+from gradscope.capture.guard import Guarded, Hook, Unclocked
 from gradscope.capture.layers import Layers
 from gradscope.capture.moments import Moments
 from gradscope.capture.naming import compiled_under, is_inside, parameter_names, public_names, unwrap
@@ -285,7 +285,7 @@ class Recorder:
         return float(self.optimizers[0].param_groups[0]["lr"]) if self.optimizers else None
 
     def _guard(self, hook: Hook) -> Hook:
-        return Guarded(self, hook)
+        return (Unclocked if isinstance(self.cadence, Fixed) else Guarded)(self, hook)
 
     def fail(self, error: Exception) -> None:
         """An error of ours must not end somebody's training: recording ends instead, and says so."""

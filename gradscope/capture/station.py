@@ -80,7 +80,7 @@ class Station:
         if module is not self.module or not isinstance(inputs, Tensor) or not inputs.requires_grad:
             return
         if torch.is_grad_enabled() and (number := self.layers.call(self.name, take=False)) is not None:
-            self._call(number).see_inputs(inputs)
+            self._call(number).see_inputs(inputs, self.layers.maker(inputs))
 
     def _after(self, module: nn.Module, args: tuple[Any, ...], output: object) -> None:
         layers = self.layers
@@ -97,16 +97,21 @@ class Station:
         if not tensor.is_floating_point() or not tensor.numel() or (number := layers.call(self.name, take=True)) is None:
             return
         call = self._call(number)
-        call.see(node, tensor, args)
-        if self.activation is not None and not self.activation.overwrites and args and isinstance(args[0], Tensor):
-            call.see_inputs(args[0])
+        if (activation := self.activation) is None or not args:
+            call.see(node, tensor, args, None)
+        else:
+            source = layers.maker(args[0])
+            call.see(node, tensor, args, source)
+            if not activation.overwrites and isinstance(args[0], Tensor):
+                call.see_inputs(args[0], source)
         if self.recurrent:
             layers.see_recurrent(self.name, cast(nn.RNNBase, module), number, args, output)
 
     def _call(self, number: int) -> _Call:
-        while number >= len(self._calls):
-            self._calls.append(_Call(self, (self.name, len(self._calls))))
-        return self._calls[number]
+        calls = self._calls
+        while number >= len(calls):
+            calls.append(_Call(self, (self.name, len(calls))))
+        return calls[number]
 
 
 class _Call:
@@ -137,9 +142,9 @@ class _Call:
         self._inputs_dim = 0
         self._inputs: Pile | None = None
 
-    def see(self, node: Node, tensor: Tensor, args: tuple[Any, ...]) -> None:
+    def see(self, node: Node, tensor: Tensor, args: tuple[Any, ...], source: nn.Module | None) -> None:
+        """An output, and what went in; ``source`` is what made an activation's inputs."""
         layers = self.layers
-        source = layers.maker(args[0]) if args and self.station.activation is not None else None
         fits = (tensor.shape, tensor.dtype, source)
         if fits != self._fits:
             self._fit(tensor, source)
@@ -165,13 +170,12 @@ class _Call:
         edge = input_edge(node, given)
         return () if edge is None else ((edge,),)
 
-    def see_inputs(self, inputs: Tensor) -> None:
+    def see_inputs(self, inputs: Tensor, source: nn.Module | None) -> None:
         """The inputs of an activation."""
         activation, module = self.station.activation, self.station.module
         if activation is None:
             return
         layers = self.layers
-        source = layers.maker(inputs)
         fits = (inputs.shape, inputs.dtype, source)
         if fits != self._fits_inputs:
             if not inputs.is_floating_point() or not inputs.numel():
@@ -198,7 +202,8 @@ class _Call:
         if (gradient := gradients[self.number]) is None or not layers.accumulates(self.station.module):
             return
         turn = layers.turn_of_gradient()
-        layers.look_from(self.key, turn)
+        if layers.survey.looking:
+            layers.look_from(self.key, turn)
         pile, entries = self._gradient, self._entries
         if gradient.shape != self._fits[0]:  # of an earlier forward pass, on a batch of another size
             entries = gradient.numel()
