@@ -19,13 +19,16 @@ from dataclasses import dataclass
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
+from gradscope.detect.engine import check
+from gradscope.probe import LayerProbe, Probe, probe
 from gradscope.record.run import Run
 from gradscope.render import theme
 from gradscope.render.drawing import save
@@ -33,6 +36,7 @@ from gradscope.render.scales import log_ticks
 from gradscope.render.words import number
 from gradscope.sweep.axes import Cell
 from gradscope.sweep.plan import load_sweep
+from gradscope.training.build import build
 from gradscope.training.config import load_config
 from gradscope.training.loop import train
 from scripts.refresh import shrink
@@ -118,6 +122,24 @@ def trained(config: Path, *overrides: str) -> Run:
     return train(load_config(config, ["device=cpu", *overrides]))
 
 
+def probed(config: Path, *overrides: str) -> Probe:
+    """A config's network before it is trained, on the CPU."""
+    setup = build(load_config(config, ["device=cpu", *overrides]))
+    return probe(setup.model, setup.first_batch(), setup.loss)
+
+
+def typical_gains(layers: Sequence[LayerProbe]) -> tuple[float, float]:
+    """The gradient's typical gain through these layers, measured and predicted, where both are known."""
+    known = [(layer.gain, layer.predicted.gain) for layer in layers if layer.gain and layer.predicted and layer.predicted.gain]
+    measured, predicted = np.exp(np.log(np.array(known, float)).mean(axis=0))
+    return float(measured), float(predicted)
+
+
+def codes(run: Run) -> set[str]:
+    """The codes of the rules that speak of a run."""
+    return {finding.code for finding in check(run).findings}
+
+
 def swept(sweep: Path, share: float = 1.0, **only: Collection[Cell]) -> Iterator[tuple[Mapping[str, Cell], Run]]:
     """The points of a sweep, where each lies and its record in memory; ``only`` leaves out other values of an axis.
 
@@ -152,6 +174,12 @@ def drawn(title: str, reading: str, panels: int, draw: Callable[[Sequence[Axes]]
         ]
         draw(axes)
     return page
+
+
+def titled(panel: Axes, title: str, x: str, y: str, **more: Any) -> None:
+    """A panel's name and those of its axes, and what else ``Axes.set`` takes, such as ``ylim``."""
+    panel.set(xlabel=x, ylabel=y, **more)
+    panel.set_title(title, loc="left", size=9)
 
 
 def logarithmic(axes: Axes, axis: Literal["x", "y"], low: float, high: float, most: int = 6) -> None:

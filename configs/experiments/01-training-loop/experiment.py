@@ -18,7 +18,7 @@ from gradscope.signals.events import series
 from gradscope.training.build import Setup, build
 from gradscope.training.config import load_config
 from gradscope.training.trainer import Trainer
-from scripts.experiments import Number, Result, drawn, logarithmic
+from scripts.experiments import Number, Result, drawn, logarithmic, titled
 
 TITLE = "The training loop, and zero_grad"
 CONFIG = Path(__file__).parent / "config.yaml"
@@ -87,10 +87,8 @@ def figure(runs: dict[bool, Run]) -> Figure:
         highest = max(series(run, "total_norm").values.max() for run in runs.values())
         logarithmic(axes[0], "y", 1e-3, 2.0 * max(series(run, "loss").values.max() for run in runs.values()))
         logarithmic(axes[1], "y", 1e-2, 2.0 * highest)
-        axes[0].set(xlabel="training step", ylabel="loss")
-        axes[1].set(xlabel="training step", ylabel="gradient norm that the optimizer gets")
-        axes[0].set_title("What is minimised", loc="left", size=9)
-        axes[1].set_title("What the optimizer is given", loc="left", size=9)
+        titled(axes[0], "What is minimised", "training step", "loss")
+        titled(axes[1], "What the optimizer is given", "training step", "gradient norm that the optimizer gets")
         axes[0].legend(loc="upper right")
 
     reading = (

@@ -22,7 +22,7 @@ from gradscope.sweep.table import Table
 from gradscope.training.build import build
 from gradscope.training.config import load_config
 from scripts.experiment_sweeps import edges, swept
-from scripts.experiments import Number, Result, beside, drawn, logarithmic, trained
+from scripts.experiments import Number, Result, beside, drawn, logarithmic, titled, trained
 
 TITLE = "The learning rate"
 HERE = Path(__file__).parent
@@ -153,8 +153,7 @@ def figure(surface: Any, table: Table, flows: Mapping[float, Run]) -> Figure:
         axes[0].text(edge / 1.3, 300, "2 / sharpness\nat the start", ha="right", va="top", size=8, color=theme.QUIET)
         logarithmic(axes[0], "x", 5e-6, 20, 4)
         logarithmic(axes[0], "y", 1e-3, 1e3)
-        axes[0].set(xlabel="learning rate", ylabel="loss after the same steps")
-        axes[0].set_title("The network: crawls, learns, diverges", loc="left", size=9)
+        titled(axes[0], "The network: crawls, learns, diverges", "learning rate", "loss after the same steps")
         for i, (rate, run) in enumerate(flows.items()):
             loss = series(run, "loss")
             every = max(len(loss.steps) // 6, 1)
@@ -166,16 +165,14 @@ def figure(surface: Any, table: Table, flows: Mapping[float, Run]) -> Figure:
                 **theme.run_look(i).line(),
             )
         logarithmic(axes[1], "y", 1e-2, 5.0)
-        axes[1].set(xlabel="learning rate x steps", ylabel="loss")
-        axes[1].set_title("A small one takes the same way", loc="left", size=9)
+        titled(axes[1], "A small one takes the same way", "learning rate x steps", "loss")
         axes[1].legend(loc="upper right")
         x = np.linspace(-2.2, 4.2, 300)
         axes[2].plot(x, [surface.height(at) for at in x], color=theme.REFERENCE)
         for i, rate in enumerate((STUCK, FREE)):
             places = surface.descend(rate)[:: 20 if rate == STUCK else 1][:40]
             axes[2].plot(places, [surface.height(x) for x in places], label=f"rate {rate:g}", **theme.run_look(i).line())
-        axes[2].set(xlabel="the only weight", ylabel="loss", ylim=(-0.1, 2.0))
-        axes[2].set_title("A surface that has a trap", loc="left", size=9)
+        titled(axes[2], "A surface that has a trap", "the only weight", "loss", ylim=(-0.1, 2.0))
         axes[2].legend(loc="upper right")
 
     reading = (

@@ -16,7 +16,7 @@ from gradscope.render import theme
 from gradscope.signals.events import series
 from gradscope.training.build import Setup, build
 from gradscope.training.config import load_config
-from scripts.experiments import Number, Result, drawn, trained
+from scripts.experiments import Number, Result, drawn, titled, trained
 
 TITLE = "Convex losses, and those that are not"
 HERE = Path(__file__).parent
@@ -107,9 +107,8 @@ def figure(ends: dict[str, np.ndarray]) -> Figure:
         for panel, (name, values) in zip(axes, ends.items(), strict=True):
             look = theme.run_look(0)
             panel.plot(np.arange(1, len(values) + 1), np.sort(values), linestyle="none", marker="o", color=look.colour)
-            panel.set(xlabel="start, in the order of its end", ylabel="loss that it ends at", ylim=(0.0, 1.15 * values.max()))
+            titled(panel, name, "start, in the order of its end", "loss that it ends at", ylim=(0.0, 1.15 * values.max()))
             panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-            panel.set_title(name, loc="left", size=9)
 
     reading = (
         "Each dot is a training from other weights on the same data. On the left the loss is convex and all end at one value; "

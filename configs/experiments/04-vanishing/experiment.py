@@ -9,15 +9,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gradscope.detect.engine import check
-from gradscope.probe import Probe, probe
+from gradscope.probe import Probe
 from gradscope.record.run import Run
 from gradscope.render import theme
 from gradscope.signals.events import series
-from gradscope.signals.ratios import geometric_mean, update_ratio
-from gradscope.training.build import build
-from gradscope.training.config import load_config
-from scripts.experiments import Number, Result, drawn, logarithmic, trained
+from gradscope.signals.ratios import update_ratio
+from scripts.experiments import Number, Result, codes, drawn, logarithmic, probed, titled, trained, typical_gains
 
 TITLE = "Vanishing gradients by depth"
 CONFIG = Path(__file__).parent / "config.yaml"
@@ -26,8 +23,8 @@ DEEPEST = 30
 
 def run(short: bool) -> Result:
     depths = (2, 6, 20) if short else (2, 4, 6, 8, 10, 15, 20, 30)
-    untrained = probed(DEEPEST)
-    measured, predicted = factors(untrained)
+    untrained = probed(CONFIG, f"model.depth={DEEPEST}")
+    measured, predicted = typical_gains(untrained.layers[1:-1])
     logs = np.log([layer.ratio for layer in untrained.layers[:-1]])
     runs = {depth: trained(CONFIG, f"model.depth={depth}", f"training.steps={steps(short)}") for depth in depths}
     accuracy = {depth: float(series(run, "accuracy").values[-10:].mean()) for depth, run in runs.items()}
@@ -51,21 +48,6 @@ def steps(short: bool) -> int:
     return 120 if short else 300
 
 
-def probed(depth: int) -> Probe:
-    setup = build(load_config(CONFIG, ["device=cpu", f"model.depth={depth}"]))
-    return probe(setup.model, setup.first_batch(), setup.loss)
-
-
-def factors(untrained: Probe) -> tuple[float, float]:
-    """The typical gain of the hidden layers, measured and predicted."""
-    hidden = [layer for layer in untrained.layers[1:-1] if layer.gain and layer.predicted and layer.predicted.gain]
-    measured = geometric_mean(np.array([layer.gain for layer in hidden], float))
-    predicted = geometric_mean(np.array([layer.predicted.gain for layer in hidden if layer.predicted], float))
-    assert measured is not None
-    assert predicted is not None
-    return measured, predicted
-
-
 def by_gradient_descent() -> Run:
     """Depth 10 under plain gradient descent, whose updates are as small as the gradients are."""
     plain = ["optimizer={name: sgd, lr: 0.05, momentum: 0.0}", "training.steps=30"]
@@ -76,10 +58,6 @@ def linearity(logs: np.ndarray) -> float:
     return float(np.corrcoef(np.arange(len(logs)), logs)[0, 1] ** 2)
 
 
-def codes(run: Run) -> set[str]:
-    return {finding.code for finding in check(run).findings}
-
-
 def figure(untrained: Probe, accuracy: dict[int, float]) -> Figure:
     def draw(axes: Sequence[Axes]) -> None:
         ratios = [layer.ratio or np.nan for layer in untrained.layers]
@@ -88,14 +66,12 @@ def figure(untrained: Probe, accuracy: dict[int, float]) -> Figure:
         axes[0].plot(at, theory, label="theory", markevery=30, **theme.run_look(1).line())
         axes[0].plot(at, ratios, label="measured", **(theme.run_look(0).line() | {"linestyle": "none"}))
         logarithmic(axes[0], "y", min(ratios) / 5, 5.0)
-        axes[0].set(xlabel="layer, from input to output", ylabel="gradient, relative to the output's")
-        axes[0].set_title("Thirty sigmoid layers, untrained", loc="left", size=9)
+        titled(axes[0], "Thirty sigmoid layers, untrained", "layer, from input to output", "gradient, relative to the output's")
         axes[0].legend(loc="lower right")
         axes[1].plot(list(accuracy), list(accuracy.values()), **theme.run_look(0).line())
         axes[1].axhline(0.1, color=theme.REFERENCE, lw=0.8, ls="--")
         axes[1].text(max(accuracy), 0.115, "guessing", ha="right", va="bottom", color=theme.QUIET, size=8)
-        axes[1].set(xlabel="depth", ylabel="share of the rows classified right", ylim=(0.0, 1.02))
-        axes[1].set_title("What each depth learns", loc="left", size=9)
+        titled(axes[1], "What each depth learns", "depth", "share of the rows classified right", ylim=(0.0, 1.02))
 
     reading = (
         "On the left a straight line on a logarithmic scale: every layer passes back the same share of what it gets. On the "

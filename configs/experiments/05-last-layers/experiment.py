@@ -14,8 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 import gradscope
-from gradscope.detect.engine import check
-from gradscope.probe import Probe, probe
+from gradscope.probe import Probe
 from gradscope.record.run import Run
 from gradscope.render import theme
 from gradscope.signals.events import series
@@ -23,7 +22,7 @@ from gradscope.signals.ratios import geometric_mean
 from gradscope.training.build import build
 from gradscope.training.config import load_config
 from gradscope.training.trainer import Trainer
-from scripts.experiments import Number, Result, drawn, logarithmic, trained
+from scripts.experiments import Number, Result, codes, drawn, logarithmic, probed, titled, trained, typical_gains
 
 TITLE = "Only the last layers train"
 CONFIG = Path(__file__).parent / "config.yaml"
@@ -33,7 +32,9 @@ GUESSING = 183 / 1797
 """Share of the digits' most frequent class, the three."""
 BY_CHANCE = math.sqrt(GUESSING * (1 - GUESSING) / 1280)
 """Standard error of the accuracy of guessing, over ten steps of 128 rows."""
-TWIN, SHALLOW, DEEPER = "model.activation=tanh", "model.depth=4", ("model.depth=12", "model.width=256")
+TWIN, SHALLOW = "model.activation=tanh", "model.depth=4"
+DEEPER = "model.depth=12", "model.width=256"
+"""A network of the same kind that is deeper and wider, so that a factor per layer is the mean of many."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,8 +64,8 @@ def run(short: bool) -> Result:
     sick = [pair(steps, f"seed={seed}") for seed in seeds]
     well = [pair(steps, f"seed={seed}", TWIN) for seed in seeds]
     shallow = [trained(CONFIG, SHALLOW, f"seed={seed}", "record.every=50") for seed in seeds]
-    untrained, spread = probed(), spreads()
-    back, predicted = gains(untrained)
+    untrained, spread = probed(CONFIG, *DEEPER), spreads()
+    back, predicted = typical_gains(untrained.layers[2:-1])
     ahead = geometric_mean(spread[2:-1] / spread[1:-2])
     assert ahead is not None
     over = "" if short else ", the worst of three seeds"
@@ -123,26 +124,6 @@ def accuracy(run: Run) -> float:
     return float(series(run, "accuracy").values[-10:].mean())
 
 
-def codes(run: Run) -> set[str]:
-    return {finding.code for finding in check(run).findings}
-
-
-def probed() -> Probe:
-    """A deeper and wider network of the same kind, so that a factor per layer is the mean of many."""
-    setup = build(load_config(CONFIG, ["device=cpu", *DEEPER]))
-    return probe(setup.model, setup.first_batch(), setup.loss)
-
-
-def gains(untrained: Probe) -> tuple[float, float]:
-    """The hidden layers' typical gain of the gradient, measured and predicted."""
-    hidden = [layer for layer in untrained.layers[2:-1] if layer.gain and layer.predicted and layer.predicted.gain]
-    measured = geometric_mean(np.array([layer.gain for layer in hidden], float))
-    predicted = geometric_mean(np.array([layer.predicted.gain for layer in hidden if layer.predicted], float))
-    assert measured is not None
-    assert predicted is not None
-    return measured, predicted
-
-
 @torch.no_grad()
 def spreads() -> np.ndarray:
     """How far inputs are apart at each layer of that network: the norm of what differs from the batch's mean."""
@@ -164,17 +145,15 @@ def figure(sick: Pair, well: Pair, shallow: Run, untrained: Probe, spread: np.nd
                 loss = series(run, "loss")
                 every = max(len(loss.steps) // 6, 1)
                 panel.plot(loss.steps, loss.values, label=label, markevery=(i * every // 3, every), **theme.run_look(i).line())
-            panel.set(xlabel="training step", ylabel="loss", ylim=(0.0, 2.8))
-            panel.set_title(title, loc="left", size=9)
+            titled(panel, title, "training step", "loss", ylim=(0.0, 2.8))
             panel.legend(loc="lower left" if panel is axes[0] else "upper right")
         ratios = np.array([layer.ratio or np.nan for layer in untrained.layers])
         at = np.arange(1, len(ratios) + 1)
         axes[2].plot(at, ratios, label="gradient, going back", **theme.run_look(0).line())
         axes[2].plot(at, spread / spread[0], label="differences, going ahead", **theme.run_look(1).line())
         logarithmic(axes[2], "y", 1e-9, 1e2)
-        axes[2].set(xlabel="layer, from input to output", ylabel="relative to where it starts")
+        titled(axes[2], "Twelve sigmoid layers, untrained", "layer, from input to output", "relative to where it starts")
         axes[2].xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes[2].set_title("Twelve sigmoid layers, untrained", loc="left", size=9)
         axes[2].legend(loc="upper center")
 
     reading = (

@@ -22,7 +22,7 @@ from gradscope.signals.ratios import backward_gain, geometric_mean, hidden_backw
 from gradscope.training.build import build
 from gradscope.training.config import load_config
 from gradscope.training.trainer import Trainer
-from scripts.experiments import Number, Result, drawn, logarithmic, trained
+from scripts.experiments import Number, Result, drawn, logarithmic, titled, trained
 
 TITLE = "Exploding gradients"
 CONFIG = Path(__file__).parent / "config.yaml"
@@ -96,9 +96,13 @@ def figure(gains: dict[float, Run], exploding: Run, healthy: dict[float, Run]) -
             )
             highest = max(highest, float(ratio.values[0].max()))
         logarithmic(axes[0], "y", 0.1, 5 * highest)
-        axes[0].set(xlabel="layer, from input to output", ylabel="gradient, relative to the last hidden layer's")
+        titled(
+            axes[0],
+            "Twenty ReLU layers at the first step",
+            "layer, from input to output",
+            "gradient, relative to the last hidden layer's",
+        )
         axes[0].xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes[0].set_title("Twenty ReLU layers at the first step", loc="left", size=9)
         axes[0].legend(loc="upper right")
         for i, (factor, run) in enumerate(healthy.items()):
             loss = series(run, "loss")
@@ -110,8 +114,7 @@ def figure(gains: dict[float, Run], exploding: Run, healthy: dict[float, Run]) -
         axes[1].plot(loss.steps, loss.values, label="sigma_w 3, until NaN", **theme.run_look(2).line())
         finite = loss.values[np.isfinite(loss.values)]
         logarithmic(axes[1], "y", 1e-4, 10 * max(float(finite.max(initial=1.0)), 1e6))
-        axes[1].set(xlabel="training step", ylabel="loss")
-        axes[1].set_title("A large gradient is not an exploding one", loc="left", size=9)
+        titled(axes[1], "A large gradient is not an exploding one", "training step", "loss")
         axes[1].legend(loc="upper right")
 
     reading = (

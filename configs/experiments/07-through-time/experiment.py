@@ -9,15 +9,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gradscope.probe import probe
 from gradscope.probe.recurrence import TimeProbe
 from gradscope.record.run import Run
 from gradscope.render import theme
 from gradscope.signals.events import series
 from gradscope.signals.through_time import TimeProfile, time_ratio
-from gradscope.training.build import build
-from gradscope.training.config import load_config
-from scripts.experiments import Number, Result, drawn, logarithmic, trained
+from scripts.experiments import Number, Result, drawn, logarithmic, probed, titled, trained
 
 TITLE = "Through time: plain cell, LSTM, GRU"
 CONFIG = Path(__file__).parent / "config.yaml"
@@ -88,8 +85,7 @@ def run(short: bool) -> Result:
 
 def untrained_step(*options: str) -> TimeProbe:
     """What ``gradscope probe`` says of a recurrent layer, wide enough for chance to be small."""
-    setup = build(load_config(CONFIG, ["device=cpu", "model.width=256", *options]))
-    (found,) = probe(setup.model, setup.first_batch(), setup.loss).through_time
+    (found,) = probed(CONFIG, "model.width=256", *options).through_time
     return found
 
 
@@ -119,13 +115,11 @@ def figure(runs: Mapping[str, Run]) -> Figure:
             axes[2].plot(loss.steps[9:], mean, **theme.run_look(i).line(label=name, markevery=max(len(mean) // 6, 1)))
         for panel, title in zip(axes, ("Untrained", "Trained"), strict=False):
             logarithmic(panel, "y", 1e-6, 10.0)
-            panel.set(xlabel="time step", ylabel="gradient, relative to the last time step's")
-            panel.set_title(title, loc="left", size=9)
+            titled(panel, title, "time step", "gradient, relative to the last time step's")
         axes[0].legend(loc="lower right")
         axes[2].axhline(GUESSING, color=theme.REFERENCE, lw=0.8, ls="--")
         axes[2].text(len(loss.steps), GUESSING - 0.012, "guessing", ha="right", va="top", color=theme.QUIET, size=8)
-        axes[2].set(xlabel="training step", ylabel="squared error, mean of ten steps", ylim=(0.0, 0.3))
-        axes[2].set_title("The adding problem", loc="left", size=9)
+        titled(axes[2], "The adding problem", "training step", "squared error, mean of ten steps", ylim=(0.0, 0.3))
 
     reading = (
         "On the left how much of the last time step's gradient reaches each earlier one, before training: the GRU keeps least. "

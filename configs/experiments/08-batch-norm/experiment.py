@@ -11,7 +11,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import nn
 
-from gradscope.detect.engine import check
 from gradscope.probe import probe
 from gradscope.record.run import Run
 from gradscope.render import theme
@@ -21,7 +20,7 @@ from gradscope.theory.activations import find_activation
 from gradscope.theory.normalisation import plain_batch_norm_factor
 from gradscope.training.build import build
 from gradscope.training.config import load_config
-from scripts.experiments import Number, Result, drawn, logarithmic, trained
+from scripts.experiments import Number, Result, codes, drawn, logarithmic, titled, trained
 
 TITLE = "Batch norm in a plain network"
 CONFIG = Path(__file__).parent / "config.yaml"
@@ -95,10 +94,6 @@ def interior(run: Run) -> float:
     return found
 
 
-def codes(run: Run) -> set[str]:
-    return {finding.code for finding in check(run).findings}
-
-
 def figure(untrained: dict[float, Run], factor: float, accuracy: dict[int, float]) -> Figure:
     def draw(axes: Sequence[Axes]) -> None:
         for i, (gain, run) in enumerate(untrained.items()):
@@ -108,12 +103,15 @@ def figure(untrained: dict[float, Run], factor: float, accuracy: dict[int, float
         theory = math.sqrt(factor) ** (len(at) - at)
         axes[0].plot(at, theory, color=theme.REFERENCE, ls="--", lw=1.0, label=f"{math.sqrt(factor):.3f} per layer")
         logarithmic(axes[0], "y", 0.5, 10 * float(theory.max()))
-        axes[0].set(xlabel="layer, from input to output", ylabel="gradient, relative to the last hidden layer's")
-        axes[0].set_title("Untrained, at three scales of the weights", loc="left", size=9)
+        titled(
+            axes[0],
+            "Untrained, at three scales of the weights",
+            "layer, from input to output",
+            "gradient, relative to the last hidden layer's",
+        )
         axes[0].legend(loc="upper right")
         axes[1].plot(list(accuracy), list(accuracy.values()), **theme.run_look(0).line())
-        axes[1].set(xlabel="depth", ylabel="share of the rows classified right", ylim=(0.0, 1.02))
-        axes[1].set_title("What each depth learns", loc="left", size=9)
+        titled(axes[1], "What each depth learns", "depth", "share of the rows classified right", ylim=(0.0, 1.02))
 
     reading = (
         "On the left three curves on top of each other: a norm undoes whatever the weights' scale was, and each layer adds the "

@@ -10,13 +10,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gradscope.detect.engine import check
 from gradscope.record.run import Run
 from gradscope.render import theme
 from gradscope.signals.events import series
 from gradscope.signals.profiles import parameter_profile
 from gradscope.signals.ratios import backward_gain, geometric_mean, hidden_backward_ratio
-from scripts.experiments import Number, Result, drawn, logarithmic, trained
+from scripts.experiments import Number, Result, codes, drawn, logarithmic, titled, trained
 
 TITLE = "He against Xavier under ReLU"
 CONFIG = Path(__file__).parent / "config.yaml"
@@ -78,10 +77,6 @@ def spread(run: Run) -> float:
     return float(norms.max() / norms.min())
 
 
-def codes(run: Run) -> set[str]:
-    return {finding.code for finding in check(run).findings}
-
-
 def figure(runs: dict[str, Run]) -> Figure:
     def draw(axes: Sequence[Axes]) -> None:
         shown = {"gradient that flows back": hidden_backward_ratio, "gradient of the weights": parameter_profile}
@@ -92,15 +87,13 @@ def figure(runs: dict[str, Run]) -> Figure:
                     np.arange(1, len(values) + 1), values / values[-1], label=name, markevery=4, **theme.run_look(i).line()
                 )
             logarithmic(panel, "y", 1e-6, 1e2)
-            panel.set(xlabel="layer, from input to output", ylabel="relative to the last")
-            panel.set_title(title, loc="left", size=9)
+            titled(panel, title, "layer, from input to output", "relative to the last")
         for i, (name, run) in enumerate(runs.items()):
             loss = series(run, "loss")
             axes[2].plot(
                 loss.steps, loss.values, label=name, markevery=max(len(loss.steps) // 6, 1), **theme.run_look(i).line()
             )
-        axes[2].set(xlabel="training step", ylabel="loss", ylim=(0.0, 3.0))
-        axes[2].set_title("loss", loc="left", size=9)
+        titled(axes[2], "loss", "training step", "loss", ylim=(0.0, 3.0))
         axes[2].legend(loc="lower left")
 
     reading = (

@@ -10,12 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from gradscope.detect.engine import check
 from gradscope.record.run import Run
 from gradscope.render import theme
 from gradscope.signals.events import series
 from gradscope.signals.ratios import hidden_backward_ratio
-from scripts.experiments import Number, Result, drawn, logarithmic, swept
+from scripts.experiments import Number, Result, codes, drawn, logarithmic, swept, titled
 
 TITLE = "Degradation by depth"
 SWEEP = Path(__file__).parent / "sweep.yaml"
@@ -82,10 +81,6 @@ def over(ends: Ends, residual: bool) -> float:
     return mean(ends, residual, DEEP) / mean(ends, residual, SHALLOW)
 
 
-def codes(run: Run) -> set[str]:
-    return {finding.code for finding in check(run).findings}
-
-
 def figure(error: Ends, loss: Ends) -> Figure:
     def draw(axes: Sequence[Axes]) -> None:
         for panel, ends in zip(axes, (error, loss), strict=True):
@@ -96,12 +91,9 @@ def figure(error: Ends, loss: Ends) -> Figure:
                 for depth in depths:
                     seeds = ends[residual, depth]
                     panel.plot([depth] * len(seeds), seeds, ls="none", marker=".", ms=4, color=look.colour, alpha=0.5)
-            panel.set_xlabel("depth")
-        axes[0].set(ylabel="share of the training rows classified wrong", ylim=(-0.02, 1.0))
-        axes[0].set_title("Training error", loc="left", size=9)
+        titled(axes[0], "Training error", "depth", "share of the training rows classified wrong", ylim=(-0.02, 1.0))
         logarithmic(axes[1], "y", 5e-4, 5.0)
-        axes[1].set_ylabel("training loss")
-        axes[1].set_title("Training loss", loc="left", size=9)
+        titled(axes[1], "Training loss", "depth", "training loss")
         axes[0].legend(loc="upper left")
 
     reading = (

@@ -13,14 +13,12 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from gradscope.detect.engine import check
-from gradscope.probe import LayerProbe, Probe, probe
-from gradscope.record.run import Run
+from gradscope.probe import LayerProbe, Probe
 from gradscope.render import theme
 from gradscope.signals.events import series
 from gradscope.training.build import build
 from gradscope.training.config import load_config
-from scripts.experiments import Number, Result, drawn, logarithmic, trained
+from scripts.experiments import Number, Result, codes, drawn, logarithmic, probed, titled, trained
 
 TITLE = "Shattered gradients, and a residual network that explodes"
 NORMED, UNSCALED = (Path(__file__).parent / f"{name}.yaml" for name in ("batch-norm", "unscaled"))
@@ -210,8 +208,7 @@ def neighbours(walks: Sequence[Floats]) -> float:
 
 
 def untrained(more: Sequence[str]) -> Probe:
-    setup = build(load_config(UNSCALED, ["device=cpu", f"model.width={WIDE}", *more]))
-    return probe(setup.model, setup.first_batch(), setup.loss)
+    return probed(UNSCALED, f"model.width={WIDE}", *more)
 
 
 def blocks_of(found: Probe) -> list[LayerProbe]:
@@ -232,10 +229,6 @@ def foretold(found: Probe) -> float:
     return math.prod((block.predicted.gain or math.nan) ** 2 for block in blocks_of(found)[1:] if block.predicted)
 
 
-def codes(run: Run) -> set[str]:
-    return {finding.code for finding in check(run).findings}
-
-
 def figure(
     walks: dict[str, list[Floats]],
     alike: dict[str, dict[int, float]],
@@ -248,18 +241,22 @@ def figure(
             axes[0].axhline(middle, color=theme.REFERENCE, lw=0.6)
             axes[0].plot(np.linspace(0.0, 360.0, POINTS), found[0] + middle, color=theme.run_look(i).colour, lw=0.9)
             axes[0].text(0.0, middle + 3.4, net, color=theme.run_look(i).colour, size=8)
-        axes[0].set(xlabel="degrees round a circle of inputs", ylabel="derivative of an output along it", ylim=(-12.0, 5.0))
+        along, derivative = "degrees round a circle of inputs", "derivative of an output along it"
+        titled(axes[0], "Through 24 layers, untrained", along, derivative, ylim=(-12.0, 5.0))
         axes[0].set_yticks([])
         axes[0].set_xticks([0, 90, 180, 270, 360])
-        axes[0].set_title("Through 24 layers, untrained", loc="left", size=9)
         for i, (net, found) in enumerate(alike.items()):
             look = theme.run_look(i)
             axes[1].plot(np.arange(1, len(theory[net]) + 1), theory[net], color=look.colour, lw=0.9)
             seen = {n: value for n, value in found.items() if value > SEEN}
             axes[1].plot(list(seen), list(seen.values()), label=net, **(look.line() | {"linestyle": "none"}))
         logarithmic(axes[1], "y", 2e-5, 1.5)
-        axes[1].set(xlabel="layers, or blocks, on the way back", ylabel="correlation of two rows' gradients")
-        axes[1].set_title("How alike two rows' gradients are", loc="left", size=9)
+        titled(
+            axes[1],
+            "How alike two rows' gradients are",
+            "layers, or blocks, on the way back",
+            "correlation of two rows' gradients",
+        )
         axes[1].legend(loc="lower right", fontsize=7, handlelength=1.0, borderaxespad=0.0)
         for i, (name, found) in enumerate(probes.items()):
             ratios = [layer.ratio or math.nan for layer in blocks_of(found)]
@@ -267,8 +264,12 @@ def figure(
                 np.arange(len(ratios)), np.array(ratios) / ratios[-1], label=name, markevery=8, **theme.run_look(i).line()
             )
         logarithmic(axes[2], "y", 0.5, 1e8)
-        axes[2].set(xlabel="block, from input to output", ylabel="gradient, relative to the last block's")
-        axes[2].set_title("Three residual branches, untrained", loc="left", size=9)
+        titled(
+            axes[2],
+            "Three residual branches, untrained",
+            "block, from input to output",
+            "gradient, relative to the last block's",
+        )
         axes[2].legend(loc="upper right")
 
     reading = (

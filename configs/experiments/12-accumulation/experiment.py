@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from gradscope.render import theme
 from gradscope.training.build import Setup, build
 from gradscope.training.config import load_config
-from scripts.experiments import Number, Result, drawn, logarithmic
+from scripts.experiments import Number, Result, drawn, logarithmic, titled
 
 TITLE = "Gradient accumulation"
 CONFIG = Path(__file__).parent / "config.yaml"
@@ -102,15 +102,13 @@ def figure(apart: dict[str, float], large: int, small: int) -> Figure:
         axes[0].barh(names, [apart[n] for n in names], color=theme.run_look(0).colour)
         logarithmic(axes[0], "x", 1e-17, 10.0)
         axes[0].axvline(1e-12, color=theme.REFERENCE, lw=0.8, ls="--")
-        axes[0].set_xlabel("relative distance from the batch's gradient")
+        titled(axes[0], "Is it the same gradient?", "relative distance from the batch's gradient", "")
         axes[0].tick_params(axis="y", labelsize=7)
         at = axes[0].get_position()
         axes[0].set_position((at.x0 + 0.09, at.y0, at.width - 0.09, at.height))
         axes[1].bar(["one batch\nof 256 rows", "four parts\nof 64 rows"], [large / 2**20, small / 2**20], width=0.5,
                     color=[theme.run_look(0).colour, theme.run_look(1).colour])  # fmt: skip
-        axes[1].set_ylabel("MiB kept for backward")
-        axes[0].set_title("Is it the same gradient?", loc="left", size=9)
-        axes[1].set_title("What is saved", loc="left", size=9)
+        titled(axes[1], "What is saved", "", "MiB kept for backward")
 
     reading = (
         "Left of the dashed line, at 1e-12, two gradients are the same to rounding. Four parts equal the batch where each loss "

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from gradscope.render import theme
 from gradscope.training.build import Setup, build
 from gradscope.training.config import load_config
-from scripts.experiments import Number, Result, drawn, logarithmic
+from scripts.experiments import Number, Result, drawn, logarithmic, titled
 
 TITLE = "Cross-entropy and squared error behind a sigmoid"
 CONFIG = Path(__file__).parent / "cross-entropy.yaml"
@@ -111,10 +111,9 @@ def figure(entropy: np.ndarray, squared: np.ndarray, learned: dict[str, list[flo
         for i, (name, found) in enumerate(learned.items()):
             axes[1].plot(found, label=name, markevery=max(len(found) // 6, 1), **theme.run_look(i).line())
         logarithmic(axes[0], "y", 1e-9, 3.0)
-        axes[0].set(xlabel="logit of the true class (left: sure and wrong)", ylabel="size of the gradient at the logit")
-        axes[1].set(xlabel="training step", ylabel="share of the rows classified right", ylim=(0.0, 1.02))
-        axes[0].set_title("What comes back through the sigmoid", loc="left", size=9)
-        axes[1].set_title("What is learned from a start that is sure and wrong", loc="left", size=9)
+        sure, learns = "logit of the true class (left: sure and wrong)", "share of the rows classified right"
+        titled(axes[0], "What comes back through the sigmoid", sure, "size of the gradient at the logit")
+        titled(axes[1], "What is learned from a start that is sure and wrong", "training step", learns, ylim=(0.0, 1.02))
         axes[0].legend(loc="lower right")
         axes[1].legend(loc="lower right")
 

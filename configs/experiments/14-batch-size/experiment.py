@@ -18,7 +18,7 @@ from gradscope.render import theme
 from gradscope.signals.events import series
 from gradscope.training.build import build
 from gradscope.training.config import load_config
-from scripts.experiments import Number, Result, drawn, logarithmic, swept
+from scripts.experiments import Number, Result, drawn, logarithmic, swept, titled
 
 TITLE = "Batch size and generalisation"
 HERE = Path(__file__).parent
@@ -122,8 +122,7 @@ def figure(rows: int, noise: dict[int, float], ends: dict[str, dict[int, Ends]])
         axes[0].plot(line, spread * (rows - line) / (line * (rows - 1)), color=theme.REFERENCE, lw=1.0, ls="--", label="theory")
         axes[0].plot(sizes, list(noise.values()), label="measured", **(theme.run_look(0).line() | {"linestyle": "none"}))
         logarithmic(axes[0], "y", min(noise.values()) / 3, max(noise.values()) * 3)
-        axes[0].set_ylabel("variance of a batch's gradient")
-        axes[0].set_title("Noise at the start", loc="left", size=9)
+        titled(axes[0], "Noise at the start", "rows in a batch", "variance of a batch's gradient")
         axes[0].legend(loc="upper right")
         for i, (way, found) in enumerate(ends.items()):
             look = theme.run_look(i)
@@ -134,15 +133,12 @@ def figure(rows: int, noise: dict[int, float], ends: dict[str, dict[int, Ends]])
             axes[1].errorbar(at, [w.mean() for w in wrong], errors, color=look.colour, capsize=2, lw=1.0, ls="none")
             axes[1].plot(at, [w.mean() for w in wrong], label=way, **look.line())
             axes[2].plot(at, [e.loss.mean() for e in found.values()], **look.line())
-        axes[1].set(ylabel="share of the kept rows classified wrong", ylim=(0.0, None))
-        axes[1].set_title("Validation error", loc="left", size=9)
+        titled(axes[1], "Validation error", "rows in a batch", "share of the kept rows classified wrong", ylim=(0.0, None))
         axes[1].legend(loc="upper left", fontsize=7)
         logarithmic(axes[2], "y", 1e-3, 1.0)
-        axes[2].set_ylabel("loss over the last pass")
-        axes[2].set_title("Training loss", loc="left", size=9)
+        titled(axes[2], "Training loss", "rows in a batch", "loss over the last pass")
         for panel in axes:
             logarithmic(panel, "x", 6.0, 700.0)
-            panel.set_xlabel("rows in a batch")
 
     reading = (
         "The noise of a batch falls as theory has it. With the same passes over the data a large batch is worse (bars: "

@@ -17,7 +17,7 @@ from gradscope.sweep.table import Table
 from gradscope.training.build import build
 from gradscope.training.config import load_config
 from scripts.experiment_sweeps import swept
-from scripts.experiments import Number, Result, drawn, logarithmic
+from scripts.experiments import Number, Result, drawn, logarithmic, titled
 
 TITLE = "Pre-norm and post-norm transformers"
 HERE = Path(__file__).parent
@@ -123,8 +123,7 @@ def figure(depths: Sequence[int], last: Mapping[bool, np.ndarray], table: Table)
             depths, bent * scale / np.exp(np.log(bent).mean()), color=theme.REFERENCE, ls="--", lw=1.0, label="(1 + L)^-1/2"
         )
         logarithmic(axes[0], "y", 0.1, 20.0)
-        axes[0].set(xlabel="layers", ylabel="gradient of the last layer, untrained")
-        axes[0].set_title("Before training", loc="left", size=9)
+        titled(axes[0], "Before training", "layers", "gradient of the last layer, untrained")
         axes[0].legend(loc="lower left")
         for panel, warm, title in ((axes[1], 0, "No warm-up"), (axes[2], 50, "Warm-up over half of the steps")):
             for i, first in enumerate((True, False)):
@@ -138,8 +137,7 @@ def figure(depths: Sequence[int], last: Mapping[bool, np.ndarray], table: Table)
                 name = "pre-norm" if first else "post-norm"
                 panel.plot(at, [v.mean() for v in values], label=name, **theme.run_look(i).line())
             panel.axhline(0.1, color=theme.REFERENCE, lw=0.8, ls="--")
-            panel.set(xlabel="layers", ylabel="share of the validation rows classified right", ylim=(0.0, 1.02))
-            panel.set_title(title, loc="left", size=9)
+            titled(panel, title, "layers", "share of the validation rows classified right", ylim=(0.0, 1.02))
         axes[1].legend(loc="lower left")
         for panel in axes:
             panel.set_xscale("log")
