@@ -42,12 +42,18 @@ def usual_jobs(devices: set[str]) -> int:
     return 1 if wanted and there else cores()
 
 
+def threads(jobs: int) -> int:
+    """Each process's share of the cores, or what ``OMP_NUM_THREADS`` allows where that is less."""
+    share, allowed = max(cores() // jobs, 1), os.environ.get(THREADS[0], "")
+    return min(share, max(int(allowed), 1)) if allowed.isdecimal() else share
+
+
 class Executor:
-    """``jobs`` processes, started when there is something to do; each has its share of the cores as threads."""
+    """``jobs`` processes, started when there is something to do."""
 
     def __init__(self, jobs: int) -> None:
         self.jobs = jobs
-        self.threads = max(cores() // jobs, 1)
+        self.threads = threads(jobs)
         self._waiting: deque[Task] = deque()
         self._said: queue.Queue[tuple[_Worker, str]] = queue.Queue()
         self._workers: list[_Worker] = []
