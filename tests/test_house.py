@@ -8,8 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[1]
 
 
@@ -20,20 +18,16 @@ def lint(folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False)
 
 
-@pytest.mark.parametrize(
-    ("room", "line", "broken"),
-    [
-        ("record/grid.py", "", None),
-        ("record/grid.py", "import gradscope.capture.recorder", "layers: a lower one never imports a higher one BROKEN"),
-        ("signals/ratios.py", "import torch", "torch only where tensors are BROKEN"),
-    ],
-)
-def test_a_lower_layer_that_imports_a_higher_one_is_told(tmp_path: Path, room: str, line: str, broken: str | None) -> None:
+def test_what_breaks_a_contract_is_told_and_the_other_contracts_are_kept(tmp_path: Path) -> None:
+    """That all are kept in the package as it is, ``make check`` sees."""
     shutil.copytree(ROOT / "gradscope", tmp_path / "gradscope", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    with (tmp_path / "gradscope" / room).open("a") as file:
-        file.write(f"\n{line}\n")
+    for room, line in (("record/grid.py", "import gradscope.capture.recorder"), ("signals/ratios.py", "import torch")):
+        with (tmp_path / "gradscope" / room).open("a") as file:
+            file.write(f"\n{line}\n")
     result = lint(tmp_path)
-    assert (result.returncode == 0) == (broken is None), result.stdout + result.stderr
-    if broken:
-        assert broken in " ".join(result.stdout.split())
+    told = " ".join(result.stdout.split())
+    assert result.returncode != 0, result.stdout + result.stderr
+    assert "layers: a lower one never imports a higher one BROKEN" in told
+    assert "torch only where tensors are BROKEN" in told
+    assert "no drawing and no terminal below the command line KEPT" in told

@@ -30,6 +30,8 @@ def shapes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
         "[gradscope.shapes]\nstar = stranger\ncross = stranger_broken\nhalf-moon = stranger\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
+    for name in [name for name in sys.modules if name.startswith(("drawing_of_a_test", "stranger"))]:
+        monkeypatch.delitem(sys.modules, name)  # another test's, with a folder that is gone
     return Registry("drawing_of_a_test.shapes", noun="shape")
 
 

@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -33,6 +38,22 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def gradscope(*words: str | Path) -> Result:
     """What a command line does: ``exit_code``, ``stdout``, ``stderr``. An error that nobody foresaw is raised."""
     return CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False, prog_name="gradscope")
+
+
+def interrupted(*words: str, when: Callable[[], object]) -> tuple[str, str]:
+    """stdout and stderr of a command that gets a Ctrl-C as soon as ``when`` is true, and ends with 130."""
+    command = [sys.executable, "-m", "gradscope", *words]
+    running = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not when():
+        assert time.monotonic() < deadline
+        assert running.poll() is None
+        time.sleep(0.1)
+    running.send_signal(signal.SIGINT)
+    out, err = running.communicate(timeout=60)
+    assert running.returncode == 130, err
+    assert "Traceback" not in err
+    return out, err
 
 
 @pytest.fixture(scope="session")

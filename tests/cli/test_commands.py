@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +11,7 @@ import pytest
 
 from gradscope.record.reader import load_run
 from gradscope.signals.ratios import backward_ratio, predicted_backward_ratio
-from tests.cli.conftest import VANISHING, gradscope
+from tests.cli.conftest import VANISHING, gradscope, interrupted
 
 
 def test_a_run_ends_in_a_verdict_the_folder_and_the_next_command(here: Path) -> None:
@@ -208,18 +203,8 @@ def test_a_run_that_a_finding_stopped_is_done_and_says_by_which(here: Path) -> N
     assert "GS101" in result.stdout
 
 
-@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 def test_an_interrupted_run_ends_well_with_130(here: Path) -> None:
-    words = [sys.executable, "-m", "gradscope", "run", "small.yaml", "training.steps=1000000", "--out", "long"]
-    running = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while not list((here / "long").glob("steps/*")):
-        assert time.monotonic() < deadline
-        assert running.poll() is None
-        time.sleep(0.1)
-    running.send_signal(signal.SIGINT)
-    out, err = running.communicate(timeout=60)
-    assert running.returncode == 130, err
+    words = ("run", "small.yaml", "training.steps=1000000", "--out", "long")
+    out, _ = interrupted(*words, when=lambda: list((here / "long").glob("steps/*")))
     assert "interrupted" in out
-    assert "Traceback" not in err
     assert json.loads((here / "long" / "manifest.json").read_text())["status"] == "interrupted"

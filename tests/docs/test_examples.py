@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,20 @@ from scripts.examples import PAGES, ROOT, blocks, examples, likeness, played
 SHOWING = [page for page in PAGES if any(b.language == "console" for b in blocks(page.read_text("utf-8")))]
 
 
+@pytest.fixture
+def one_core() -> Iterator[None]:
+    """Tests run side by side: a sweep's processes, one a core, would wait for other tests, and each imports torch."""
+    if not hasattr(os, "sched_setaffinity"):
+        return (yield)
+    mine = os.sched_getaffinity(0)
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    os.sched_setaffinity(0, {sorted(mine)[worker % len(mine)]})
+    yield
+    return os.sched_setaffinity(0, mine)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("one_core")
 @pytest.mark.parametrize("page", SHOWING, ids=[str(page.relative_to(ROOT)) for page in SHOWING])
 def test_a_page_shows_what_its_commands_print(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GRADSCOPE_RUNS", raising=False)

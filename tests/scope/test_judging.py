@@ -15,6 +15,7 @@ from gradscope.capture.distributed import Processes
 from gradscope.detect.rules import non_finite
 from gradscope.errors import RecordingWarning, UsageError
 from gradscope.record.finding import Finding, Report, Severity
+from gradscope.record.manifest import Status
 from gradscope.scope.judging import Judging, Stop
 
 ALONE = Processes(nn.Linear(1, 1), [])
@@ -139,6 +140,17 @@ def train(steps: int = 60, lr: float = 1e6, **options: Any) -> tuple[int, gradsc
             taken += 1
             scope.step(loss)
     return taken, scope
+
+
+def test_a_finding_is_told_once_and_can_end_the_training() -> None:
+    told: list[Finding] = []
+    taken, _ = train(on_finding=told.append)
+    assert taken == 60
+    assert [f.code for f in told].count("GS103") == 1
+    taken, scope = train(stop_on="non-finite")
+    assert taken < 60
+    assert scope.run.status is Status.STOPPED
+    assert "GS103" in (scope.run.manifest.reason or "")
 
 
 def test_whoever_listens_hears_of_every_finding_of_the_verdict() -> None:

@@ -19,7 +19,6 @@ from torch import Tensor, nn
 import gradscope
 from gradscope.capture.cadence import Adaptive
 from gradscope.errors import RecordingWarning, UsageError
-from gradscope.record.finding import Finding
 from gradscope.record.manifest import Status
 from gradscope.record.schema import STEPS
 from gradscope.scope import METRICS
@@ -232,32 +231,6 @@ def test_misuse_is_told() -> None:
             scope.step(torch.ones(3))
         with pytest.raises(UsageError, match="perplexity"):
             scope.step(1.0, perplexity=2.0)
-
-
-def test_a_finding_is_told_once_and_can_end_the_training() -> None:
-    def steps(**options: Any) -> tuple[int, gradscope.Scope]:
-        torch.manual_seed(0)
-        model = nn.Linear(4, 1)
-        optimizer = torch.optim.SGD(model.parameters(), lr=1e6)
-        taken = 0
-        with gradscope.watch(model, optimizer, **options) as scope:
-            for _ in range(60):
-                optimizer.zero_grad()
-                loss = model(torch.ones(8, 4)).square().mean()
-                loss.backward()
-                optimizer.step()
-                taken += 1
-                scope.step(loss)
-        return taken, scope
-
-    told: list[Finding] = []
-    taken, _ = steps(on_finding=told.append)
-    assert taken == 60
-    assert [f.code for f in told].count("GS103") == 1
-    taken, scope = steps(stop_on="non-finite")
-    assert taken < 60
-    assert scope.run.status is Status.STOPPED
-    assert "GS103" in (scope.run.manifest.reason or "")
 
 
 def test_a_run_in_a_folder_is_the_live_one(tmp_path: Path) -> None:

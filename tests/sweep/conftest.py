@@ -6,14 +6,8 @@ from pathlib import Path
 import pytest
 
 from gradscope.sweep.plan import Plan, load_sweep
-from tests.cli.conftest import gradscope
+from tests.cli.conftest import SMALL, gradscope
 
-BASE = """\
-model: {kind: mlp, depth: 3, width: 16, activation: tanh}
-data: {name: spirals, points: 100, batch_size: 16}
-training: {steps: 6, validate_every: null}
-device: cpu
-"""
 SWEEP = """\
 base: base.yaml
 axes:
@@ -31,7 +25,7 @@ def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder to work in, with a base config."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("GRADSCOPE_RUNS", raising=False)
-    (tmp_path / "base.yaml").write_text(BASE)
+    (tmp_path / "base.yaml").write_text(SMALL)
     return tmp_path
 
 
@@ -44,7 +38,7 @@ def plan(text: str, folder: Path = Path()) -> Plan:
 def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished sweep's folder, ``runs/mine`` beside ``base.yaml`` and ``mine.yaml``; not to be written into."""
     folder = tmp_path_factory.mktemp("swept")
-    (folder / "base.yaml").write_text(BASE)
+    (folder / "base.yaml").write_text(SMALL)
     (folder / "mine.yaml").write_text(SWEEP)
     with chdir(folder):
         result = gradscope("sweep", "mine.yaml", "--out", "runs/mine", "--jobs", "2", "--format", "json")

@@ -24,8 +24,6 @@ from tests import synthetic
 from tests.render.cases import case
 from tests.render.report.browser import Browser, Page
 
-pytestmark = pytest.mark.xdist_group("browser")  # one process of it, whatever the number of workers
-
 HOSTILE = "<img src=x onerror=alert(1)>"
 LEFT, RIGHT, TOP, BOTTOM = 104, 28, 8, 58
 """Pixels around the map's cells."""
