@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 from matplotlib.text import Text
 
 from gradscope.record.finding import Report
@@ -17,7 +19,7 @@ def test_the_page_holds_verdict_profile_map_and_loss():
     assert "20 layers, 200 steps, finished" in said
     for title in ("Gradient by layer", "Gradient by layer and step", "Loss"):
         assert title in said
-    assert any(text.startswith("layers.0-layers.22 (12 of 20), steps 0-199: backward_ratio") for text in said)
+    assert report.findings[0].message in said
 
 
 def test_a_healthy_run_is_called_healthy():
@@ -66,6 +68,16 @@ def test_a_finding_through_time_is_told_apart_from_one_through_depth():
     run, report = case("forgetful")
     said = words(plot(run, reports=[report]))
     assert "GS101 vanishing-gradients through time" in said
-    (evidence,) = (text for text in said if "time_ratio" in text)
-    first, last = report.findings[0].timesteps
-    assert f"time steps {first}-{last}, steps " in evidence
+    assert "GS101 vanishing-gradients" in words(plot(case("vanishing")[0], reports=[case("vanishing")[1]]))
+
+
+def test_what_was_found_is_told_in_two_lines_at_most_within_the_page():
+    run, report = case("vanishing")
+    long = replace(report.findings[0], message="a gradient that nobody sees " * 30)
+    page = plot(run, reports=[Report(run.name, 200, (long,))])
+    page.canvas.draw()
+    lines = [text for text in page.findobj(Text) if "nobody" in text.get_text()]
+    assert len(lines) == 2
+    assert lines[1].get_text().endswith(" …")
+    assert all(line.get_window_extent().x1 < page.bbox.x1 for line in lines)
+    assert lines[0].get_window_extent().y0 >= lines[1].get_window_extent().y1 - 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -9,19 +10,19 @@ from gradscope.record.finding import Finding, Report
 from gradscope.record.run import Run
 from gradscope.render import rows, theme
 from gradscope.render.figures import heatmap, loss, profile
-from gradscope.render.words import count, evidence, fold, forward_order, plain, span
+from gradscope.render.words import count, plain
 
 NAME = "overview"
 TITLE = "Overview"
 
 MOST = 3
 """Findings of one run that are spelt out; of several runs one each."""
-RUN, LINE, LOSS = 0.27, 0.2, 3.0
-"""Inches of a run's line, of a finding's line, and of the loss."""
+WIDTH, RUN, LINE, LOSS = 13.0, 0.27, 0.2, 3.0
+"""Inches of the page, of a run's line, of a finding's line, and of the loss."""
 
 
 def size(runs: Sequence[Run], reports: Sequence[Report]) -> tuple[float, float]:
-    return 13.0, 8.2 + _head(runs, reports) + 0.9 * max(len(runs) - 3, 0)
+    return WIDTH, 8.2 + _head(runs, reports) + 0.9 * max(len(runs) - 3, 0)
 
 
 def data(runs: Sequence[Run]) -> Iterator[rows.Row]:
@@ -46,7 +47,8 @@ def _spelt_out(runs: Sequence[Run], report: Report) -> tuple[Finding, ...]:
 
 def _head(runs: Sequence[Run], reports: Sequence[Report]) -> float:
     """Inches for the verdict."""
-    return 0.3 + RUN * len(runs) + LINE * sum(len(_spelt_out(runs, report)) for report in reports)
+    lines = [_said(finding) for report in reports for finding in _spelt_out(runs, report)]
+    return 0.3 + RUN * len(runs) + sum(LINE + 0.8 * LINE * (len(said) - 1) for said in lines)
 
 
 def _verdict(figure: theme.Page, runs: Sequence[Run], reports: Sequence[Report]) -> None:
@@ -73,16 +75,18 @@ def _verdict(figure: theme.Page, runs: Sequence[Run], reports: Sequence[Report])
             facts.append(f"{len(reports[i].findings):,} findings, the worst first")
         write(x, ", ".join(facts), size=9.5, color=theme.QUIET)
         for finding in _spelt_out(runs, reports[i]) if reports else ():
+            first, *more = _said(finding)
             down += LINE
             name = f"{finding.code} {finding.rule}"
             x = write(0.15, name, size=9, weight="bold", color=theme.SEVERITY[finding.severity]) + 0.12
-            write(x, _said(run, finding, int((width - x) * 15.0)), size=9)
+            write(x, first, size=9)
+            for line in more:
+                down += 0.8 * LINE
+                write(x, line, size=9)
 
 
-def _said(run: Run, finding: Finding, room: int) -> str:
-    """Layers, steps and evidence of a finding, cut at ``room`` characters."""
-    where = f"{fold(finding.layers, forward_order(run, finding.layers))}, " if finding.layers else ""
-    through = f"time step{'s' * (len(set(finding.timesteps)) > 1)} {span(finding.timesteps)}, " if finding.timesteps else ""
-    when = f"step{'s' * (len(set(finding.steps)) > 1)} {span(finding.steps)}"
-    text = f"{where}{through}{when}: {evidence(finding)}"
-    return text if len(text) <= room else f"{text[: room - 1]}…"
+def _said(finding: Finding) -> list[str]:
+    """What was found, in one line beside its code or in two, cut where it needs more. The figures below show where and when."""
+    room = int((WIDTH - 0.4 - 0.09 * len(f"{finding.code} {finding.rule}")) * 16.0)
+    first, *rest = textwrap.wrap(plain(finding.message), room) or [""]
+    return [first, *textwrap.wrap(" ".join(rest), room, max_lines=1, placeholder=" …")]
