@@ -1,7 +1,8 @@
-"""The names that a user knows: as in ``named_modules()`` of the model without the wrappers put around it."""
+"""The names that a user knows, as in ``named_modules()`` of the model without its wrappers, and what they are a part of."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
@@ -52,3 +53,28 @@ def compiled_under(model: nn.Module) -> str | None:
 def is_inside(name: str, compiled: str | None) -> bool:
     """Whether a module is the compiled one, by name, or within it."""
     return compiled is not None and (name == compiled or name.startswith(compiled + "."))
+
+
+def with_parents(name: str) -> list[str]:
+    """A module's name and those of all that it is inside of."""
+    parts = name.split(".")
+    return [".".join(parts[:end]) for end in range(1, len(parts) + 1)]
+
+
+def blocks(named: Mapping[str, nn.Module]) -> dict[str, str]:
+    """Each module's enclosing member of a ``Sequential`` or ``ModuleList``, the innermost that has members itself."""
+    result: dict[str, str] = {}
+    members = {
+        f"{name}.{child}" if name else child
+        for name, module in named.items()
+        if isinstance(module, nn.Sequential | nn.ModuleList)
+        for child, inner in module.named_children()
+        if any(True for _ in inner.children())
+    }
+    for name in named:
+        parts = name.split(".")
+        for end in range(len(parts) - 1, 0, -1):
+            if (outer := ".".join(parts[:end])) in members:
+                result[name] = outer
+                break
+    return result

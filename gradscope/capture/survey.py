@@ -17,7 +17,7 @@ from gradscope.capture.functional import Functional
 from gradscope.capture.gather import Gather
 from gradscope.capture.graph import Graph, Node, behind, in_a_row, way_back
 from gradscope.capture.loops import Loops
-from gradscope.capture.naming import parameter_names
+from gradscope.capture.naming import blocks, parameter_names, with_parents
 from gradscope.capture.piles import Key, Memory
 from gradscope.capture.streams import Streams
 from gradscope.record.manifest import LayerInfo
@@ -58,7 +58,7 @@ class Survey:
         self.activations: dict[str, Activation] = {
             name: found for name, m in self.modules.items() if (found := examine(m)) is not None
         }
-        self.blocks = _blocks(named)
+        self.blocks = blocks(named)
         self.infos: dict[str, LayerInfo] = {}
         self.watched = self._everything()
         """The modules to hook: all that could be stations while they are looked for, those that are from then on."""
@@ -72,7 +72,8 @@ class Survey:
         self._names: dict[nn.Parameter, str] = {}
         """The parameters' names, once a walk of the graph has asked for them."""
         self._order: dict[str, int] = {}
-        """In which order the modules ran when they first did."""
+        """In which order the modules run; one that joins in later stands behind the one that it then ran after."""
+        self._last_ran = ""
         self._paths: set[frozenset[str]] = set()
         """The sets of stations that sampled steps have reached."""
 
@@ -83,7 +84,12 @@ class Survey:
 
     def ran(self, name: str) -> None:
         if self.looking:
-            self._order.setdefault(name, len(self._order))
+            if name not in self._order:
+                place = self._order.get(self._last_ran, len(self._order) - 1) + 1
+                if place < len(self._order):
+                    self._order = {n: i + (i >= place) for n, i in self._order.items()}
+                self._order[name] = place
+            self._last_ran = name
 
     def walk(
         self,
@@ -100,7 +106,7 @@ class Survey:
         self._names = {}
         graph = Graph(roots)
         owners = {n for n, m in self.modules.items() if any(p is not None and p.dim() >= 2 for p in m._parameters.values())}
-        hold_matrix = {outer for name in owners for outer in _with_parents(name)}
+        hold_matrix = {outer for name in owners for outer in with_parents(name)}
         by_matrix: dict[Node, str] = {}
         for node, (name, _) in nodes.items():
             for candidate in (name, *aliases.get(node, ())):
@@ -138,8 +144,7 @@ class Survey:
     def find_streams(self, graph: Graph, nodes: Mapping[Node, Key]) -> None:
         """Makes stations of sums that no module gives, where many of them stand in a row between two stations."""
         trunk = [node for node, (name, _) in nodes.items() if name in self.infos and self.infos[name].trunk]
-        for info in self.streams.learn(graph, trunk, nodes):
-            self.infos[info.name] = replace(info, order=self.infos.get(info.name, replace(info, order=len(self.infos))).order)
+        self.infos |= {info.name: info for info in self.streams.learn(graph, trunk, nodes)}
 
     def complete(self, reached: frozenset[str]) -> None:
         """After the backwards of a step: what ran in them only, under a reentrant checkpoint, and the order of everything."""
@@ -187,7 +192,7 @@ class Survey:
     def _everything(self) -> dict[str, nn.Module]:
         """Activations, and whatever has parameters, itself or further inside."""
         owners = (name for name, m in self.modules.items() if any(p is not None for p in m._parameters.values()))
-        wanted = self.activations.keys() | {outer for name in owners for outer in _with_parents(name)}
+        wanted = self.activations.keys() | {outer for name in owners for outer in with_parents(name)}
         return {name: m for name, m in self.modules.items() if name in wanted}
 
     def _describe(self, name: str, on_trunk: bool, seen: _Seen) -> None:
@@ -272,28 +277,3 @@ def _format(node: Node) -> str | None:
     """The number format of the gradient that arrives at a node's first output."""
     metadata = getattr(node, "_input_metadata", None)
     return str(metadata[0].dtype).removeprefix("torch.") if metadata else None
-
-
-def _with_parents(name: str) -> list[str]:
-    """A module's name and those of all that it is inside of."""
-    parts = name.split(".")
-    return [".".join(parts[:end]) for end in range(1, len(parts) + 1)]
-
-
-def _blocks(named: Mapping[str, nn.Module]) -> dict[str, str]:
-    """Each module's enclosing member of a ``Sequential`` or ``ModuleList``, the innermost that has members itself."""
-    result: dict[str, str] = {}
-    members = {
-        f"{name}.{child}" if name else child
-        for name, module in named.items()
-        if isinstance(module, nn.Sequential | nn.ModuleList)
-        for child, inner in module.named_children()
-        if any(True for _ in inner.children())
-    }
-    for name in named:
-        parts = name.split(".")
-        for end in range(len(parts) - 1, 0, -1):
-            if (outer := ".".join(parts[:end])) in members:
-                result[name] = outer
-                break
-    return result

@@ -836,6 +836,32 @@ def test_a_layer_that_joins_in_later_is_found() -> None:
     assert "extra" in names(run)
 
 
+class Skipping(nn.Module):
+    """Residual layers of which two in three forward passes leave out the middle one (Huang et al. 2016)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head = nn.Linear(8, 6), nn.Linear(6, 4)
+        self.layers = nn.ModuleList([nn.Linear(6, 6) for _ in range(5)])
+        self.passes = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.stem(x)
+        for i, layer in enumerate(self.layers):
+            if i != 2 or self.passes % 3 == 2:
+                h = h + torch.tanh(layer(h))
+        self.passes += 1
+        out: Tensor = self.head(h)
+        return out
+
+
+def test_a_layer_that_joins_in_later_stands_where_it_ran() -> None:
+    run, _ = held(Skipping, plain_loop)
+    stream = [f"input of layers.{i}" for i in range(1, 5)]
+    assert trunk(run) == ["stem", *stream, "input of head", "head"]
+    assert [name for name in names(run) if not name.startswith("input")] == ["stem", *(f"layers.{i}" for i in range(5)), "head"]
+
+
 class Pieces(nn.Module):
     """Trained through methods of its own: the root is never called."""
 
