@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from gradscope.detect.engine import Settings, check
-from gradscope.record.finding import Severity
+from gradscope.record.finding import Severity, Verdict
 from gradscope.record.manifest import Status
 from gradscope.record.run import Run
 from gradscope.signals.scalars import measured
@@ -16,9 +16,10 @@ ENDS = {Status.FINISHED: End.FINISHED, Status.STOPPED: End.STOPPED, Status.INTER
 
 
 def judged(run: Run, config: Config, network: Mapping[str, float], seconds: float | None) -> Outcome:
-    """The outcome of a run. Its verdict leaves out what its config ignores."""
+    """The outcome of a run. Its verdict leaves out what its config ignores; where there is none, the last note says why."""
     end = ENDS.get(run.status, End.FAILED)
     report = check(run, Settings(ignore=config.detect.ignore))
     codes = tuple(dict.fromkeys(f.code for f in report.findings if f.severity is not Severity.INFO))
-    reason = run.manifest.reason if end is not End.FINISHED else None
+    notes = run.manifest.notes if report.verdict is Verdict.INCONCLUSIVE else ()
+    reason = run.manifest.reason if end is not End.FINISHED else next(iter(notes[-1:]), None)
     return Outcome(end, reason, report.verdict.value, codes, measured(run), network, seconds)

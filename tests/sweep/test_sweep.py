@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pandas
@@ -15,8 +16,10 @@ import pytest
 
 from gradscope.record.lock import WriterLock
 from gradscope.record.reader import load_run
+from gradscope.record.run import Run
 from gradscope.signals.scalars import measured
 from gradscope.sweep.carry_out import carry_out
+from gradscope.sweep.judge import judged
 from gradscope.sweep.outcome import End, Outcome
 from gradscope.sweep.table import read_table
 from gradscope.training.config import load_config
@@ -220,3 +223,13 @@ def test_a_point_waits_for_the_process_that_still_writes_its_folder(again: Path)
     waiting.join(60)
     assert outcomes[0].end is End.FINISHED
     assert load_run(folder).grid("steps", "loss") == train(config).grid("steps", "loss")
+
+
+def test_a_point_whose_recording_ended_early_says_why_it_has_no_verdict(again: Path) -> None:
+    config = load_config(again / "base.yaml")
+    run = train(config)
+    assert judged(run, config, {}, None).reason is None
+    unseen = Run(replace(run.manifest, notes=("recording ended at step 0: RuntimeError: broken",)), {})
+    outcome = judged(unseen, config, {}, None)
+    assert (outcome.end, outcome.verdict) == (End.FINISHED, "inconclusive")
+    assert outcome.reason == "recording ended at step 0: RuntimeError: broken"
