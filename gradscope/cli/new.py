@@ -33,6 +33,8 @@ def new(
         width = max(map(len, found))
         deliver("\n".join(f"{name:<{width}}  {text}" for name, text in found.items()), None)
         return
+    if file is not None and like == LIKE and str(file) in likes():
+        raise UsageError(f"{file} is what a config can be made like, no name of a file", hint=f"gradscope new --like {file}")
     name, text = starter(like)
     target = file or Path(f"{name}.yaml")
     try:

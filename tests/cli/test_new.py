@@ -18,6 +18,13 @@ def test_the_file_may_be_named(here: Path) -> None:
     assert (here / "mine.yaml").read_text() == starter("rnn")[1]
 
 
+def test_a_config_s_name_in_place_of_a_file_s_is_told(here: Path) -> None:
+    result = gradscope("new", "smoke")
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[-1] == "hint: gradscope new --like smoke"
+    assert not (here / "smoke").exists()
+
+
 def test_a_file_that_exists_is_left_as_it_is(here: Path) -> None:
     before = (here / "small.yaml").read_text()
     result = gradscope("new", "small.yaml")
