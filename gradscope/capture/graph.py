@@ -252,19 +252,21 @@ def way_back(edge: tuple[Node | None, int], ends: Container[Node], graph: Graph)
     return None
 
 
-def in_a_row(node: Node, ends: Container[Node]) -> bool:
-    """Whether one of ``ends`` alone makes what a node gives, in operations that take one tensor each, and parameters.
+def in_a_row(node: Node, matrices: Container[Node]) -> bool:
+    """Whether what a node gives is made of the output of one of ``matrices`` alone, in few operations.
 
-    Then the node ends a plain layer, its matrix, norm and activation, and no path goes around them.
+    Then the node ends a plain layer, its matrix, norm and activation, and no path with a matrix goes around them.
     """
-    for _ in range(SMALL):
-        made = {p for p, _ in node.next_functions if p in ends or not (p is None or _of_leaves(p))}
-        if len(made) != 1:
-            return False
-        (node,) = made
-        if node in ends:
-            return True
-    return False
+    behind: set[Node] = set()
+    seen, todo = {node}, [node]
+    while todo and len(seen) <= SMALL:
+        for made, _ in todo.pop().next_functions:
+            if made in matrices:
+                behind.add(made)
+            elif made is not None and made not in seen and not _of_leaves(made):
+                seen.add(made)
+                todo.append(made)
+    return len(behind) == 1 and not todo
 
 
 def _of_leaves(node: Node) -> bool:

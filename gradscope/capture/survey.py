@@ -38,7 +38,7 @@ class _Seen:
     dtype: str | None = None
     readers: int | None = None
     adds: tuple[str, ...] = ()
-    function: str | None = None
+    ends_in: str | None = None
     source: str | None = None
     through: tuple[str, ...] = ()
 
@@ -114,8 +114,8 @@ class Survey:
                     by_matrix[node] = candidate
                     break
         trunk = graph.trunk(by_matrix)
-        inner = {node for node in trunk if nodes[node][0] in owners}
-        trunk -= {node for node in trunk - inner if in_a_row(node, inner)}
+        own = {node for node, (name, _) in nodes.items() if name in owners}
+        trunk -= {node for node in trunk - own if in_a_row(node, own)}
         for node, key in nodes.items() if self.alone else ():
             self.memory.feeds(key, _only_source(node, key, graph, nodes, stations))
         self.functional.read(graph, nodes, gather, learn=True)
@@ -205,10 +205,10 @@ class Survey:
             "activation": activation.kind if activation else None,
             "recurrent": isinstance(module, nn.RNNBase) or name in self.loops.known,
             "dtype": seen.dtype or (known.dtype if known else None),
-            "function": seen.function
-            or (self.functional.names.get(name) if functional and name not in self.activations else None),
+            "function": self.functional.names.get(name) if functional and name not in self.activations else None,
             "readers": seen.readers,
             "adds": seen.adds,
+            "ends_in": seen.ends_in,
             "source": seen.source,
             "through": seen.through,
         }

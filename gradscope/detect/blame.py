@@ -89,7 +89,7 @@ class _Stretch:
         """The classes of the activations, each once."""
         of = [i.function for i in self.sources if i.activation and not _is_activation(i)]
         of += [i.kind for i in (*self.between, *self.ends) if _is_activation(i)]
-        of += [i.function for i in self.ends if i.function and not i.activation]
+        of += [i.ends_in for i in self.ends if i.ends_in]
         return list(dict.fromkeys(name or "" for name in of))
 
     @property

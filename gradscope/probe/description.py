@@ -66,7 +66,7 @@ def describe(calls: Calls, attribution: Attribution, catalogue: Catalogue) -> tu
         if name in blocks:
             if attribution.past[-1, at] != 1.0:
                 raise NoTheoryError(f"the shortcut of {name} has weights of its own")
-            if function := seen[name].function:
+            if function := seen[name].ends_in:
                 raise NoTheoryError(f"the residual block {name} puts {function} after the sum")
             *told, log = attribution.inside[-1, at].tolist()
             if not any(told):

@@ -65,6 +65,7 @@ class LayerInfo:
     function: str | None = None
     readers: int | None = None
     adds: tuple[str, ...] = ()
+    ends_in: str | None = None
     source: str | None = None
     through: tuple[str, ...] = ()
 

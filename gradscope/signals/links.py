@@ -98,7 +98,7 @@ def _block(source: Place, rest: Sequence[Place], end: Place) -> Link | None:
 
 def _module(source: Place, operations: Sequence[Place], end: Place, whole: Floats) -> Link:
     """A block that is a module of its own; the gradient at its sum is that of all that the sum takes as it is."""
-    if end.info.function is None:
+    if end.info.ends_in is None:
         return replace(_residual(source, operations, end, whole), own={"skip": whole})
     added = next((p for p in reversed(operations) if p.info.name in end.info.adds and p.info.readers == 1), None)
     if added is None:

@@ -702,9 +702,9 @@ def test_between_the_stations_of_blocks_a_row_of_two_sums_is_left_alone() -> Non
 class Row(nn.Module):
     """A layer as many write it: matrix, norm, activation and dropout in a module of their own, with a path around or not."""
 
-    def __init__(self, *, around: bool) -> None:
+    def __init__(self, phi: nn.Module, *, around: bool) -> None:
         super().__init__()
-        self.linear, self.norm, self.phi, self.around = nn.Linear(8, 8), nn.LayerNorm(8), nn.PReLU(), around
+        self.linear, self.norm, self.phi, self.around = nn.Linear(8, 8), nn.LayerNorm(8), phi, around
 
     def forward(self, x: Tensor) -> Tensor:
         h = F.dropout(self.phi(self.norm(self.linear(x))), 0.2)
@@ -712,8 +712,11 @@ class Row(nn.Module):
 
 
 @pytest.mark.parametrize("around", [False, True])
-def test_a_row_in_a_module_of_its_own_is_one_station_of_the_trunk(around: bool) -> None:
-    model = nn.Sequential(nn.Linear(8, 8), Row(around=around), Row(around=around), nn.Linear(8, 4))
+@pytest.mark.parametrize("phi", [nn.PReLU, nn.Tanhshrink, nn.GELU])
+def test_a_row_in_a_module_of_its_own_is_one_station_of_the_trunk(phi: Any, around: bool) -> None:
+    """Whatever the activation is made of: tanhshrink takes its input twice."""
+    rows = (Row(phi(), around=around) for _ in range(2))
+    model = nn.Sequential(nn.Linear(8, 8), *rows, nn.Linear(8, 4))
     with watch(model, every=1) as scope:
         loss = model(torch.randn(5, 8)).square().sum()
         loss.backward()

@@ -211,6 +211,26 @@ def test_an_activation_that_is_a_function_after_the_sum_stands_beside_the_block(
         assert kinds["other"] == 0.0
 
 
+def test_a_stream_that_the_next_block_activates_is_told_from_one_that_its_own_block_did() -> None:
+    """Tanhshrink reads its input twice, once through tanh: that is the next block's, and the sum is the block's output."""
+
+    class Pre(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(9, 9)
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = x + self.linear(torch.tanh(x))
+            return out
+
+    torch.manual_seed(0)
+    run = recorded(nn.Sequential(nn.Linear(6, 9), Pre(), Pre(), nn.Linear(9, 2)).double(), batch())
+    assert_sums(run)
+    found = attribution(run)
+    assert {info.name: (info.function, info.ends_in) for info in run.catalogue.layers}["1"] == ("Tanh", None)
+    assert not any("sum in" in why for _, why in found.unexplained)
+
+
 def test_the_sum_of_a_scaled_branch_before_a_function_is_not_recorded() -> None:
     torch.manual_seed(0)
     run = recorded(nn.Sequential(nn.Linear(6, 9), Basic(9, 9, 0.5), nn.Linear(9, 2)).double(), batch())
