@@ -37,7 +37,7 @@ def shrink(drawn: Path, target: Path) -> None:
     """A picture for the web: of few colours, as small as PNG makes it."""
     with Image.open(drawn) as picture:
         target.parent.mkdir(exist_ok=True)
-        few = picture.convert("RGB").quantize(COLOURS, Image.Quantize.MAXCOVERAGE, kmeans=3, dither=Image.Dither.NONE)
+        few = picture.convert("RGB").quantize(COLOURS, kmeans=3, dither=Image.Dither.NONE)
         few.save(target, optimize=True)
 
 
