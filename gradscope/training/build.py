@@ -13,9 +13,9 @@ from gradscope.training.config import ARCHITECTURES, DATASETS, Config
 from gradscope.training.data import Data
 from gradscope.training.device import placed, resolve
 from gradscope.training.imports import Loss, check, loss_of
+from gradscope.training.init_options import Init
 from gradscope.training.initialisation import effective_sigma_w, lsuv_targets, misplaced, unit_variance
 from gradscope.training.optimizers import Adam, AdamW, Optimizer, RMSprop, Sgd
-from gradscope.training.options import Init
 from gradscope.training.seeds import derive
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from gradscope.errors import UnsupportedError, did_you_mean
 from gradscope.theory import critical_gain
-from gradscope.training.options import Init, matches
+from gradscope.training.init_options import Init, matches
 
 _WEIGHT_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _RANDOM = (nn.Dropout, nn.RReLU)

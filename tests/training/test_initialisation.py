@@ -12,8 +12,9 @@ from gradscope.theory import critical_gain
 from gradscope.training.architectures import mlp, rnn
 from gradscope.training.blocks import ACTIVATIONS
 from gradscope.training.build import build
+from gradscope.training.init_options import Init, Scheme
 from gradscope.training.initialisation import effective_sigma_w, gain_of, initialise, lsuv_targets, unit_variance
-from gradscope.training.options import Activation, Init, Scheme
+from gradscope.training.options import Activation
 from tests.training.architectures.stations import small
 
 INPUTS, OUTPUTS = 300, 500

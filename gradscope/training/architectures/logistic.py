@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
 
-from gradscope.training.options import Init, ModelOptions
+from gradscope.training.init_options import Init
+from gradscope.training.options import ModelOptions
 
 if TYPE_CHECKING:
     from torch import nn

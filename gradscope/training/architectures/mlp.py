@@ -6,15 +6,8 @@ import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
 
-from gradscope.training.options import (
-    Activation,
-    BranchedOptions,
-    Count,
-    Init,
-    Norm,
-    Residual,
-    Share,
-)
+from gradscope.training.init_options import Init
+from gradscope.training.options import Activation, BranchedOptions, Count, Norm, Residual, Share
 
 if TYPE_CHECKING:
     from torch import nn

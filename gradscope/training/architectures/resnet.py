@@ -7,14 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from gradscope.training.options import (
-    Activation,
-    BranchedOptions,
-    Count,
-    Init,
-    Residual,
-    Shape,
-)
+from gradscope.training.init_options import Init
+from gradscope.training.options import Activation, BranchedOptions, Count, Residual, Shape
 
 if TYPE_CHECKING:
     from torch import nn

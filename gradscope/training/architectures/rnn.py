@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
 
 from gradscope.strict.section import Section
-from gradscope.training.options import Count, Init, ModelOptions, Positive, Shape, Share
+from gradscope.training.init_options import Init
+from gradscope.training.options import Count, ModelOptions, Positive, Shape, Share
 
 if TYPE_CHECKING:
     from torch import nn

@@ -5,15 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
 
-from gradscope.training.options import (
-    Activation,
-    BranchedOptions,
-    Count,
-    Init,
-    Residual,
-    Shape,
-    Share,
-)
+from gradscope.training.init_options import Init
+from gradscope.training.options import Activation, BranchedOptions, Count, Residual, Shape, Share
 
 if TYPE_CHECKING:
     from torch import nn

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from gradscope.training.architectures import rnn
 from gradscope.training.build import build
-from gradscope.training.options import Init
+from gradscope.training.init_options import Init
 from gradscope.training.trainer import Trainer
 from tests.training.architectures.stations import small, watched
 
