@@ -25,16 +25,17 @@ LARGE_UPDATE = 0.1
 @dataclass(frozen=True, eq=False)
 class Excursions:
     """``level`` is the running median of the loss that ends at each of ``steps``, ``best`` the lowest mean before its window;
-    ``start`` the loss that the run began with, ``chance`` how far batches alone may take the level above the best. Steps are
+    ``start`` the loss that the run began with, ``losses`` all of them, and ``reached`` where in them the best begins. Steps are
     ``stride`` apart.
     """
 
     steps: Ints
     level: Floats
     best: Floats
-    chance: Floats
     start: float
     stride: int
+    losses: Floats
+    reached: Ints
 
     def beyond(self, factor: float, share: float) -> Bools:
         """Where the level is over ``factor`` times the best, and that by more than ``share`` of the start.
@@ -45,6 +46,22 @@ class Excursions:
         if self.best.min(initial=self.start) <= 0.0:
             return rise > 2.0 * (self.start - self.best) + share * abs(self.start)
         return (self.level > factor * self.best) & (rise > share * abs(self.start))
+
+    def chance(self, at: Ints) -> Floats:
+        """How far batches alone may have taken the level above the best, at these of the steps.
+
+        The largest of n running medians stands above the lowest of n running means by sqrt(2 ln n) standard errors of each
+        (Cramer 1946, section 28.6) where nothing but the batches differ. Their deviation is read from the differences of
+        neighbours around the best window, where the run was at its calmest.
+        """
+        places, of = np.unique(self.reached[at], return_inverse=True)  # within an excursion the best stays where it is
+        spread = np.empty(len(places))
+        for i, place in enumerate(places):
+            steps = np.diff(self.losses[max(0, place - AROUND) : place + WINDOW + AROUND])
+            spread[i] = 1.4826 * np.median(np.abs(steps - np.median(steps))) / np.sqrt(2.0)
+        errors = (1.0 + np.sqrt(np.pi / 2.0)) / np.sqrt(WINDOW)
+        chance: Floats = np.sqrt(2.0 * np.log(len(self.losses))) * errors * spread[of]
+        return chance
 
 
 def excursions(run: Run, stop: int | None = None) -> Excursions:
@@ -60,29 +77,13 @@ def excursions(run: Run, stop: int | None = None) -> Excursions:
     start = _start(run, values) if count else float("nan")
     if count < 2 * WINDOW:
         none = np.empty(0)
-        return Excursions(np.empty(0, np.int64), none, none, none, start, stride)
+        return Excursions(np.empty(0, np.int64), none, none, start, stride, values, np.empty(0, np.int64))
     windows = sliding_window_view(values, WINDOW)
     level = np.median(windows, axis=1)[WINDOW:]
     means = windows.mean(axis=1)[: len(level)]
     best = np.minimum.accumulate(means)
-    chance = _chance(values, np.maximum.accumulate(np.where(means == best, np.arange(len(means)), 0)))
-    return Excursions(steps[2 * WINDOW - 1 :], level, np.minimum(best, start), chance, start, stride)
-
-
-def _chance(values: Floats, best: Ints) -> Floats:
-    """How far the largest of n running medians stands above the lowest of n running means where nothing but the batches differ.
-
-    sqrt(2 ln n) standard errors each, of the mean and of the median (Cramer 1946, section 28.6), for a deviation that is read
-    from the differences of neighbouring values around the ``best`` window, where the run was at its calmest.
-    """
-    places, at = np.unique(best, return_inverse=True)
-    spread = np.empty(len(places))
-    for i, place in enumerate(places):
-        steps = np.diff(values[max(0, place - AROUND) : place + WINDOW + AROUND])
-        spread[i] = 1.4826 * np.median(np.abs(steps - np.median(steps))) / np.sqrt(2.0)
-    errors = (1.0 + np.sqrt(np.pi / 2.0)) / np.sqrt(WINDOW)
-    chance: Floats = np.sqrt(2.0 * np.log(len(values))) * errors * spread[at]
-    return chance
+    reached = np.maximum.accumulate(np.where(means == best, np.arange(len(means)), 0))
+    return Excursions(steps[2 * WINDOW - 1 :], level, np.minimum(best, start), start, stride, values, reached)
 
 
 def _start(run: Run, values: Floats) -> float:

@@ -64,7 +64,9 @@ def check(case: Case) -> Iterator[Finding]:
     found = excursions(case.run, case.broken)
     beyond = found.beyond(FACTOR.value, RISE.value)
     if case.achieved:  # what was overcome in the first half did no harm, nor what batches alone make of a level
-        beyond &= (found.steps >= sum(case.steps) / 2) & (found.level - found.best > found.chance)
+        beyond &= found.steps >= sum(case.steps) / 2
+        far = np.flatnonzero(beyond)
+        beyond[far] = found.level[far] - found.best[far] > found.chance(far)
     share = float(beyond.mean()) if len(beyond) else 0.0
     times = int(np.count_nonzero(np.diff(beyond.astype(int), prepend=0) == 1))
     if share < (SHARE.value if times > 1 else LONG.value) or beyond.sum() < FEWEST.value:
