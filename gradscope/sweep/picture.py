@@ -121,16 +121,27 @@ def places(axis: Column, cells: Sequence[Cell]) -> Floats:
 
 
 def label_axis(axes: Axes, axis: Column, cells: Sequence[Cell], at: Floats, *, side: str = "x") -> None:
-    """Ticks at the values of an axis, as many as there is room for, and its key as the label."""
+    """Ticks at the values of an axis, as many as there is room for, and its key as the label. Call it when the scale is set."""
     wide, tall = theme.inches(axes)
     along = axes.xaxis if side == "x" else axes.yaxis
     names = [plain(shown(cell), 22) for cell in cells]
     room = 0.075 * max(map(len, names)) + 0.16 if side == "x" else 0.24
-    kept = scales.spread(len(cells), max(2, int((wide if side == "x" else tall) / room)))
+    long, scale = (wide, axes.get_xscale()) if side == "x" else (tall, axes.get_yscale())
+    kept = _apart(np.log(at) if scale == "log" else at, room / long, scales.spread(len(cells), max(2, int(long / room))))
     along.set_major_locator(FixedLocator([float(at[i]) for i in kept]))
     along.set_major_formatter(FixedFormatter([names[i] for i in kept]))
     along.set_minor_locator(NullLocator())
     along.set_label_text(plain(axis.key, 60))
+
+
+def _apart(at: Floats, share: float, wanted: Sequence[int]) -> list[int]:
+    """Those of the ``wanted`` places that lie this share of the axis apart, its ends before the others."""
+    span = float(at.max() - at.min()) or 1.0
+    kept: list[int] = []
+    for i in sorted(wanted, key=lambda i: (at[i] not in (at.min(), at.max()), at[i])):
+        if all(abs(at[i] - at[j]) >= 0.999 * share * span for j in kept):
+            kept.append(i)
+    return sorted(kept)
 
 
 def over_seeds(view: View) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -132,6 +133,16 @@ def test_what_cannot_be_drawn_is_told(signal: str, figure: str | None, message: 
 def test_a_map_of_one_axis_is_told() -> None:
     with pytest.raises(UsageError, match="a map has two axes, and the sweep has one"):
         draw(table(*GRID[:2], keys=("model.depth", "seed")), figure="map")
+
+
+def test_labels_of_values_that_lie_close_together_are_left_out_rather_than_printed_over_each_other() -> None:
+    gains = [0.001, 1.0, 1.01, 1.02, 1.03, 1.04, 1.05, 10.0]
+    figure = draw(table(*(row(4, gain, 0, gain) for gain in gains), keys=("model.init.gain", "seed")), figure="curve")
+    figure.canvas.draw()
+    lane = figure.axes[1]
+    boxes = sorted((label.get_window_extent() for label in lane.get_xticklabels()), key=lambda box: box.x0)
+    assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
+    assert [label.get_text() for label in lane.get_xticklabels()] == ["0.001", "1", "10"]
 
 
 @pytest.mark.parametrize(("signal", "figure"), [(None, "curve"), ("loss", "curve"), ("sensitivity", "curve")])
