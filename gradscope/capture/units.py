@@ -34,7 +34,7 @@ def unit_dim(module: nn.Module, output: Tensor, source: nn.Module | None = None)
     an image, the last of anything smaller.
     """
     dims = output.dim()
-    if isinstance(module, nn.modules.conv._ConvNd):
+    if isinstance(module, nn.modules.conv._ConvNd) and dims > len(module.kernel_size):
         return dims - 1 - len(module.kernel_size)
     if isinstance(module, _CHANNELS):
         return min(1, dims - 1)

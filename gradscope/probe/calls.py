@@ -15,8 +15,8 @@ from gradscope.capture.activations import as_module
 from gradscope.capture.naming import public_names, unwrap
 from gradscope.record.grid import Floats
 
-RESHAPES = ("View", "Reshape", "Alias", "Squeeze", "Unsqueeze", "Clone")
-"""Autograd nodes, by a part of their name, that move values and change none."""
+RESHAPES = ("View", "Reshape", "Alias", "Squeeze", "Unsqueeze", "Clone", "Mean")
+"""Autograd nodes, by a part of their name, behind which an activation is looked for: they move values, or take their mean."""
 SHAPING = (nn.Identity, nn.Flatten, nn.Unflatten)
 ROWS = 64
 """Samples whose lengths theory follows: the mean over more of them moves next to nothing."""

@@ -96,15 +96,19 @@ def _flat(calls: Sequence[Call]) -> Iterator[Call]:
 
 def _layers(calls: Sequence[Call], scales: Mapping[str, float], seen: Mapping[str, LayerInfo]) -> Iterator[Described]:
     """Each call as a layer, and in front of it a mean that a function takes over an image."""
-    dropped = False
+    dropped, functions = False, 0
     for described in _called(calls, scales, seen):
-        between = set(seen[described.name].through) - {"activation"} if described.name in seen else set()
+        way = seen[described.name].through if described.name in seen else ()
+        between = set(way) - {"activation"}
         if dropped:
             between.discard("product")
-        if between == {"mean"}:
+        if between == {"mean"} and "activation" not in way[way.index("mean") :]:
             yield Described("", theory.Mean())
         elif between:
             raise NoTheoryError(f"it does not know the {min(between)} in front of {described.name}")
+        if described.name in seen and way.count("activation") not in (functions, 0):
+            raise NoTheoryError(f"it does not see every activation in front of {described.name}")
+        functions = functions + 1 if not described.name else 0
         dropped = isinstance(described.layer, theory.Dropout) or (dropped and described.name not in seen)
         yield described
 

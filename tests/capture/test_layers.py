@@ -531,6 +531,31 @@ def test_dead_units_of_a_relu_called_as_a_function(phi: Any) -> None:
     assert value(scope.run, "layers", "dead_share", 1, ("first", 0)) == pytest.approx(3 / 8)
 
 
+def test_dead_units_of_a_function_of_an_images_mean() -> None:
+    """What the activation takes is smaller than what the convolution gives: its units are the channels all the same."""
+
+    class Pooled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.head = nn.Conv2d(3, 8, 3), nn.Linear(8, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.head(torch.relu(self.conv(x).mean((2, 3))))
+            return out
+
+    torch.manual_seed(0)
+    model = Pooled()
+    with torch.no_grad():
+        model.conv.bias[:3] = -100.0  # type: ignore[index]
+        model.conv.bias[3:] = 100.0  # type: ignore[index]
+    with watch(model, every=1) as scope:
+        for k in range(2):
+            loss = model(torch.randn(5, 3, 6, 6, generator=torch.Generator().manual_seed(k))).square().sum()
+            loss.backward()
+            scope.step(loss)
+    assert [value(scope.run, "layers", "dead_share", k, ("conv", 0)) for k in range(2)] == [3 / 8, 3 / 8]
+
+
 # ---- dimensions of units
 
 

@@ -140,6 +140,44 @@ def test_the_mean_may_be_a_module_over_any_axes(dims: int) -> None:
     assert head.predicted.gain == pytest.approx(head.gain, rel=0.2)
 
 
+class Written(nn.Module):
+    """As most code has it: activations and the mean are functions."""
+
+    def __init__(self, tail: Any) -> None:
+        super().__init__()
+        self.convolutions = nn.ModuleList([nn.Conv2d(c, 64, 3, padding=1) for c in (2, 64, 64)])
+        self.head, self.tail = nn.Linear(64, 3), tail
+
+    def forward(self, x: Tensor) -> Tensor:
+        for conv in self.convolutions[:-1]:
+            x = torch.relu(conv(x))
+        y: Tensor = self.head(self.tail(self.convolutions[-1](x)))
+        return y
+
+
+def test_an_activation_and_a_mean_that_are_functions_are_both_predicted() -> None:
+    """What comes back through the head, the mean and the ReLU: sqrt(1/3 / 64 / 2) with torch's default weights."""
+    torch.manual_seed(0)
+    found = probed(Written(lambda h: torch.relu(h).mean((2, 3))))
+    assert found.theory is None
+    assert found.departures == ()
+    last = found.layers[-2].predicted
+    assert last is not None
+    assert last.ratio == pytest.approx(math.sqrt(1 / 3 / 64 / 2), rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("tail", "why"),
+    [
+        (lambda h: torch.relu(h.mean((2, 3))), "it does not know the mean in front of head"),
+        (lambda h: torch.relu(h).movedim(1, 3).mean((1, 2)), "it does not see every activation in front of head"),
+    ],
+)
+def test_an_activation_that_is_out_of_sight_is_not_left_out(tail: Any, why: str) -> None:
+    found = probed(Written(tail))
+    assert found.theory == why
+
+
 def test_positions_of_a_sequence_may_go_into_one_matrix() -> None:
     """A matrix at each position by itself, then one that takes them all: no image, and the sum over positions counts."""
     torch.manual_seed(0)
