@@ -28,6 +28,7 @@ def test_a_page_has_the_claim_the_command_the_figure_the_numbers_and_what_is_tru
     assert f"(images/{name}.png)" in text
     numbers = text.partition("<!-- numbers -->")[2].partition("<!-- end of numbers -->")[0]
     assert numbers.count("\n|") > 2, "python -m scripts.experiments NAME --write fills in the numbers"
+    assert {line.count("|") for line in numbers.splitlines() if line} == {5}, "a number's words break the table"
     assert text.startswith(f"# {experiment(name).TITLE}\n")
 
 

@@ -43,8 +43,8 @@ def run(short: bool) -> Result:
     near = partial(Number.near, within=1e-6)  # float64 rounds at 1e-16, and 2 e^z leaves out a term of e^-20 = 2e-9
     over = f"its best of {len(rates)} rates" + ("" if short else ", the {} of three seeds")
     numbers = (
-        near("|dL/dz| of cross-entropy at logit -20, target 1", entropy[at[-20.0]], 1.0, "1 - sigmoid(z)"),
-        near("of squared error at logit -20", squared[at[-20.0]], 2 * math.exp(-20.0), "2 e^z for z far below 0"),
+        near("size of dL/dz at logit -20, target 1: cross-entropy", entropy[at[-20.0]], 1.0, "1 - sigmoid(z)"),
+        near("the same of squared error", squared[at[-20.0]], 2 * math.exp(-20.0), "2 e^z for z far below 0"),
         near("of squared error at logit -10", squared[at[-10.0]], 2 * (1 - s) ** 2 * s, "2 (1 - s)^2 s, s = sigmoid(z)"),
         near("cross-entropy of class 2 under p = (0.7, 0.2, 0.1)", of_class, -math.log(0.2), "-log of its probability"),
         near(
