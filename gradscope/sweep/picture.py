@@ -15,9 +15,10 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 from gradscope.errors import UsageError, did_you_mean
 from gradscope.plugins import Registry
 from gradscope.record.grid import Floats
+from gradscope.record.schema import STEPS
 from gradscope.render import scales, theme
 from gradscope.render.words import plain
-from gradscope.signals.scalars import scalars
+from gradscope.signals.scalars import INITIAL, scalars
 from gradscope.sweep.axes import SEED, Cell
 from gradscope.sweep.grouping import Group, Spread, groups
 from gradscope.sweep.predicted import predicted
@@ -62,8 +63,15 @@ class View:
         return {name: sorted(line, key=lambda g: order[g.at[self.across.key]]) for name, line in found.items()}
 
     @property
+    def share(self) -> bool:
+        """Whether the number is a share, as an accuracy is."""
+        return self.signal.removeprefix(INITIAL) in {column.name for column in STEPS.columns if column.unit == "share"}
+
+    @property
     def log(self) -> bool:
-        """Whether the number is drawn by its powers of ten: it is positive, and spans much."""
+        """Whether the number is drawn by its powers of ten: it is positive, no share, and spans much."""
+        if self.share:
+            return False
         values = [v for group in self.groups if (s := group.spread(self.signal)) for v in (s.low, s.high) if s.finite]
         sizes = [v for v in values if v != 0.0]
         return bool(sizes) and min(values) >= 0.0 and max(sizes) / min(sizes) > LOG_FROM

@@ -135,6 +135,17 @@ def test_a_map_of_one_axis_is_told() -> None:
         draw(table(*GRID[:2], keys=("model.depth", "seed")), figure="map")
 
 
+def test_an_accuracy_is_drawn_from_none_to_all_whatever_it_spans() -> None:
+    rows = [row(depth, 1.0, 0, 1.0) for depth in (4, 8, 16)]
+    for one, accuracy in zip(rows, (0.97, 0.4, 0.02), strict=True):
+        one.outcome.numbers["accuracy"] = accuracy  # type: ignore[index]
+    above = draw(table(*rows, keys=("model.depth", "seed")), "accuracy", "curve").axes[0]
+    assert above.get_yscale() == "linear"
+    assert [label.get_text() for label in above.get_yticklabels()] == ["0%", "25%", "50%", "75%", "100%"]
+    (line,) = (x for x in above.lines if not x.get_label().startswith("_") or x.get_label().startswith("_child"))
+    assert np.array_equal(np.asarray(line.get_ydata()), [0.97, 0.4, 0.02])
+
+
 def test_labels_of_values_that_lie_close_together_are_left_out_rather_than_printed_over_each_other() -> None:
     gains = [0.001, 1.0, 1.01, 1.02, 1.03, 1.04, 1.05, 10.0]
     figure = draw(table(*(row(4, gain, 0, gain) for gain in gains), keys=("model.init.gain", "seed")), figure="curve")

@@ -70,7 +70,8 @@ def _scale(axes: Axes, view: View, theory: Mapping[str, Floats]) -> scales.Shelf
     predicted = [v for line in theory.values() for v in line if np.isfinite(v)]
     found = np.array([*values, *ends, *predicted])
     there = np.array([*measured, *[True] * (len(ends) + len(predicted))])
-    return (scales.log_axis if view.log else scales.linear_axis)(axes, [(found, states(found, there))])
+    axis = scales.share_axis if view.share else scales.log_axis if view.log else scales.linear_axis
+    return axis(axes, [(found, states(found, there))])
 
 
 def _line(axes: Axes, shelf: scales.Shelf, view: View, x: Floats, line: Sequence[Group], theory: Floats, i: int) -> None:
