@@ -67,7 +67,7 @@ def check(case: Case) -> Iterator[Finding]:
         CODE,
         NAME,
         SEVERITY,
-        f"{names[0]}{more} never got a gradient in {seen} recorded steps: nothing connects it to the loss.",
+        f"{names[0]}{more} never got a gradient in {seen} recorded steps: no loss of theirs depends on it.",
         "steps_without_gradient",
         float(seen),
         SEEN.value,
