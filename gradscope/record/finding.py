@@ -87,11 +87,15 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """The verdict on one run. ``findings`` are sorted: worst first, then by code and first layer."""
+    """The verdict on one run. ``findings`` are sorted: worst first, then by code and first layer.
+
+    ``remark`` says where a healthy verdict is worth little: a training that has not learned yet.
+    """
 
     run: str
     steps: int
     findings: tuple[Finding, ...] = field(default=())
+    remark: str | None = None
 
     @property
     def verdict(self) -> Verdict:

@@ -22,6 +22,7 @@ def of_report(report: Report) -> str:
     verdict = report.verdict.value
     found = f"{len(report.findings)} finding{'' if len(report.findings) == 1 else 's'}, " if report.findings else ""
     head = f"<p><b>{_coloured(verdict)}</b> {escape(report.run)}: {found}{report.steps:,} steps</p>"
+    head += f"<p>{escape(report.remark)}</p>" if report.remark else ""
     if not report.findings:
         return f"<div>{head}</div>"
     titles = ("finding", "severity", "layers", "steps", "measured", "what it is", "what to do")

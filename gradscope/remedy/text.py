@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
@@ -39,14 +37,8 @@ def _page(fix: Fix, terminal: Terminal) -> RenderableType:
 
 
 def _nothing(trial: Trial) -> str:
-    """That nothing was found, and where that says little: a training that did not get far enough to show what it lacks."""
-    if trial.achieved or not math.isfinite(trial.residual):
-        return "nothing to cure"
-    left, steps = min(trial.residual, 1.0), count(trial.report.steps, "step")
-    return (
-        f"nothing to cure was found, but after {steps} {left:.0%} of the output's variance is still unexplained: more of them "
-        "may show what is wrong"
-    )
+    remark = trial.report.remark
+    return f"nothing to cure was found; {remark[:1].lower()}{remark[1:-1]}" if remark else "nothing to cure"
 
 
 def _training(word: str, trial: Trial) -> Text:

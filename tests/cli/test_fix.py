@@ -100,7 +100,7 @@ def test_a_training_too_short_to_show_anything_is_not_called_cured(here: Path) -
     result = gradscope("fix", "small.yaml", "optimizer.lr=1e-9", "training.steps=4", "-q")
     text = " ".join(result.stdout.split())
     assert result.exit_code == 0
-    assert "nothing to cure was found, but after 4 steps 100% of the output's variance is still unexplained" in text
+    assert "nothing to cure was found; after 4 steps 100% of the output's variance is still unexplained" in text
 
 
 def test_where_nothing_cures_it_says_so_and_writes_nothing(here: Path) -> None:

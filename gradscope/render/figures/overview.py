@@ -48,7 +48,8 @@ def _spelt_out(runs: Sequence[Run], report: Report) -> tuple[Finding, ...]:
 def _head(runs: Sequence[Run], reports: Sequence[Report]) -> float:
     """Inches for the verdict."""
     lines = [_said(finding) for report in reports for finding in _spelt_out(runs, report)]
-    return 0.3 + RUN * len(runs) + sum(LINE + 0.8 * LINE * (len(said) - 1) for said in lines)
+    remarks = sum(report.remark is not None for report in reports)
+    return 0.3 + RUN * len(runs) + LINE * remarks + sum(LINE + 0.8 * LINE * (len(said) - 1) for said in lines)
 
 
 def _verdict(figure: theme.Page, runs: Sequence[Run], reports: Sequence[Report]) -> None:
@@ -74,6 +75,9 @@ def _verdict(figure: theme.Page, runs: Sequence[Run], reports: Sequence[Report])
         if reports and len(reports[i].findings) > len(_spelt_out(runs, reports[i])):
             facts.append(f"{len(reports[i].findings):,} findings, the worst first")
         write(x, ", ".join(facts), size=9.5, color=theme.QUIET)
+        if reports and (remark := reports[i].remark) is not None:
+            down += LINE
+            write(0.15, remark, size=9)
         for finding in _spelt_out(runs, reports[i]) if reports else ():
             first, *more = _said(finding)
             down += LINE

@@ -29,6 +29,11 @@ def write(report: Report, run: Run | None = None, *, terminal: Terminal = PLAIN)
 def verdict(report: Report, run: Run | None = None, *, terminal: Terminal = PLAIN) -> RenderableType:
     """The same for a rich console."""
     parts: list[RenderableType] = [_headline(report, run)]
+    if report.remark is not None:
+        body = Table.grid()
+        body.add_column(max_width=min(terminal.width, WIDEST) - 2)
+        body.add_row(Text(plain(report.remark), style="yellow"))
+        parts.append(Padding(body, (0, 0, 0, 2)))
     if run is not None:
         parts += profile_strips(depth_profile(run), terminal)
     for finding in report.findings:

@@ -80,7 +80,12 @@ def _run(run: Run, report: Report, label: str, shown: Sequence[Shown], most: int
     return {
         "label": label,
         "verdict": report.verdict.value,
-        "facts": [count(depth, "layer"), count(report.steps, "step"), run.status.value],
+        "facts": [
+            count(depth, "layer"),
+            count(report.steps, "step"),
+            run.status.value,
+            *([report.remark.rstrip(".")] if report.remark else []),
+        ],
         "created": run.manifest.created,
         "gradscope": run.manifest.gradscope,
         "steps": report.steps,
