@@ -43,14 +43,17 @@ def gradscope(*words: str | Path) -> Result:
 def interrupted(*words: str, when: Callable[[], object]) -> tuple[str, str]:
     """stdout and stderr of a command that gets a Ctrl-C as soon as ``when`` is true, and ends with 130."""
     command = [sys.executable, "-m", "gradscope", *words]
-    running = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
-    while not when():
-        assert time.monotonic() < deadline
-        assert running.poll() is None
-        time.sleep(0.1)
-    running.send_signal(signal.SIGINT)
-    out, err = running.communicate(timeout=60)
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as running:
+        try:
+            while not when():
+                assert time.monotonic() < deadline
+                assert running.poll() is None
+                time.sleep(0.1)
+            running.send_signal(signal.SIGINT)
+            out, err = running.communicate(timeout=60)
+        finally:
+            running.kill()
     assert running.returncode == 130, err
     assert "Traceback" not in err
     return out, err
