@@ -69,8 +69,8 @@ class Fixed:
 class Adaptive:
     """Everything at steps 0, 1, 2, 4 ... 128; otherwise as often as ``overhead`` (a share of the step time) allows.
 
-    Reading has an allowance of ``ALLOWANCE`` seconds in all that the budget does not count, so that short runs are seen
-    well; it is spent at steps that thin out (16 per doubling), and then the budget rules. What every step costs comes first;
+    In the first ``FIRST`` seconds of a training reading has an allowance of ``ALLOWANCE`` seconds in all that the budget does
+    not count, so that short runs are seen well; it is spent at steps that thin out (16 per doubling). Then the budget rules. What every step costs comes first;
     half of the rest reads everything, half the norms of the gradients alone. A sample that is due always, after step
     ``EARLY``, and that its own half cannot pay, is paid by both. What reading costs is measured while it runs.
     """
@@ -82,6 +82,8 @@ class Adaptive:
     counted: dict[str, int] = field(default_factory=lambda: {"full": 0, GRADIENTS: 0})
     steps: int = 0
     _cost: dict[str, float] = field(default_factory=lambda: {"full": 0.0, GRADIENTS: 0.0})
+    _free: float = 0.0
+    """What has been taken of the allowance."""
     _lent: float = 0.0
     """What the half of the gradients has paid of full samples."""
     _next: int = 0
@@ -89,6 +91,7 @@ class Adaptive:
     _sorted: list[float] = field(default_factory=list)
 
     ALLOWANCE = 0.5
+    FIRST = 1.0
     ALWAYS = frozenset([0] + [2**i for i in range(8)])
     EARLY = 32
     PER_DOUBLING = 16
@@ -97,7 +100,7 @@ class Adaptive:
         if step in self.ALWAYS:
             return EVERYTHING
         half = 0.5 * (self.overhead * self.total - self.spent["idle"])
-        if step >= self._next and self.spent["full"] + self._cost["full"] <= self.ALLOWANCE + half:
+        if step >= self._next and self.spent["full"] + self._cost["full"] <= self._allowance + half:
             return EVERYTHING
         return NORMS if self.spent[GRADIENTS] + self._lent + self._cost[GRADIENTS] <= half else NOTHING
 
@@ -119,10 +122,16 @@ class Adaptive:
         self.counted[kind] += 1
         self._cost[kind] = spent if self.counted[kind] == 1 else 0.7 * self._cost[kind] + 0.3 * spent
         if kind == "full":
-            left = self.ALLOWANCE - self.spent[kind]
+            if self.total < self.FIRST:
+                self._free = min(self.spent[kind], self.ALLOWANCE)
+            left = self._allowance - self.spent[kind]
             self._next = self.steps + (max(0, self.steps // self.PER_DOUBLING - 1) if left >= 0 else 0)
             if self.steps > self.EARLY + 1 and left + 0.5 * (self.overhead * self.total - self.spent["idle"]) < 0:
                 self._lent += spent
+
+    @property
+    def _allowance(self) -> float:
+        return self.ALLOWANCE if self.total < self.FIRST else self._free
 
     def gap(self, kind: str) -> int:
         """Steps between two samples of a kind that keep its half of the budget, by what both have cost so far."""

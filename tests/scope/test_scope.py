@@ -267,6 +267,19 @@ def test_the_budget_decides_how_often_is_read() -> None:
     assert np.isclose(sum(cadence.spent.values()), spent)
 
 
+def test_what_is_left_of_the_allowance_after_the_first_second_is_not_spent_later() -> None:
+    """Simulated: a step of 4 ms, 5 ms to read everything; from then on no sample but those that the budget pays."""
+    cadence, spent = Adaptive(0.02), np.zeros(2000)
+    for step in range(len(spent)):
+        plan = cadence.plan(step)
+        spent[step] = 0.0 if not plan else 0.0001 if plan == {"gradients"} else 0.005
+        cadence.account(plan, spent[step], 0.004 + spent[step])
+    first = int(Adaptive.FIRST / 0.004)
+    assert 0.3 < spent[:first].sum() < Adaptive.ALLOWANCE
+    for until in range(first + 100, len(spent), 100):
+        assert spent[first:until].sum() <= 0.02 * 0.004 * until + 0.005
+
+
 def test_what_is_fresh_is_told_once_and_adds_up_to_the_record():
     torch.manual_seed(0)
     model = mlp()
