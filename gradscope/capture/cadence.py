@@ -70,9 +70,10 @@ class Adaptive:
     """Everything at steps 0, 1, 2, 4 ... 128; otherwise as often as ``overhead`` (a share of the step time) allows.
 
     In the first ``FIRST`` seconds of a training reading has an allowance of ``ALLOWANCE`` seconds in all that the budget does
-    not count, so that short runs are seen well; it is spent at steps that thin out (16 per doubling). Then the budget rules. What every step costs comes first;
-    half of the rest reads everything, half the norms of the gradients alone. A sample that is due always, after step
-    ``EARLY``, and that its own half cannot pay, is paid by both. What reading costs is measured while it runs.
+    not count, so that short runs are seen well; it is spent at steps that thin out (16 per doubling). Then the budget rules.
+    What every step costs comes first; half of the rest reads everything, half the norms of the gradients alone. A sample that
+    is due always, after step ``EARLY``, and that its own half cannot pay, is paid by both. What reading costs is measured
+    while it runs.
     """
 
     overhead: float = 0.02
