@@ -89,14 +89,14 @@ class LiveView:
             self._live.stop()
 
     def due(self, step: int) -> bool:
-        """Whether it is time to show ``step``, the one just taken, counted from 0. The last step always is."""
+        """Whether it is time to show ``step``, the one just taken, counted from 0. A line for the last step always is; a view
+        that can be redrawn is gone after it.
+        """
         self._asked = self._clock()
         self._taken = step + 1
-        if step + 1 >= self.total:
-            return True
         if self._live:
             return self._asked >= self._next
-        return self._tenth(step) > self._said and self._asked >= self._next
+        return step + 1 >= self.total or (self._tenth(step) > self._said and self._asked >= self._next)
 
     @property
     def shows_gradients(self) -> bool:
