@@ -19,6 +19,15 @@ import numpy as np
 from gradscope.theory.meanfield import Moments
 
 
+def largest_gaussian_singular_value(depth: int) -> float:
+    """The squared largest singular value of a product of ``depth`` wide Gaussian matrices with sigma_w = 1.
+
+    (depth + 1)^(depth + 1) / depth^depth, the edge of the Fuss-Catalan law (Penson and Zyczkowski 2011); a product of
+    orthogonal matrices has 1 (Saxe 2013). At finite width the product's own norm fluctuates by 2 depth / width.
+    """
+    return float((depth + 1.0) * ((depth + 1.0) / depth) ** depth)
+
+
 @dataclass(frozen=True)
 class Response:
     """How a stretch of layers answers to a log length that is off by x.

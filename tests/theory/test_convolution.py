@@ -61,16 +61,22 @@ def through(layer: Layer, h: Tensor, random: torch.Generator) -> Tensor:
     return torch_activation(layer.name)(h)
 
 
+def drawn(layers: Sequence[Layer], x: Tensor, seed: int) -> list[Tensor]:
+    """The outputs of all layers of one net, each with its gradient under a random one of the last."""
+    random, h, outputs = torch.Generator().manual_seed(seed), x.clone().requires_grad_(), []
+    for layer in layers:
+        h = through(layer, h, random)
+        h.retain_grad()
+        outputs.append(h)
+    h.backward(torch.randn(h.shape, generator=random))
+    return outputs
+
+
 def errors(layers: Sequence[Layer], x: Tensor, nets: int = 36) -> tuple[float, float]:
     """The worst error of a squared gradient and of a mean square from the first layer to any later, as a mean per layer."""
     gradients, lengths = [], []
     for seed in range(nets):
-        random, h, outputs = torch.Generator().manual_seed(seed), x.clone().requires_grad_(), []
-        for layer in layers:
-            h = through(layer, h, random)
-            h.retain_grad()
-            outputs.append(h)
-        h.backward(torch.randn(h.shape, generator=random))
+        outputs = drawn(layers, x, seed)
         gradients.append([float(o.grad.double().square().sum()) for o in outputs if o.grad is not None])
         lengths.append([float(o.detach().double().square().mean()) for o in outputs])
     rows = predict(layers, width=3, input_length=x.double().square().mean(1).numpy()).layers
@@ -170,12 +176,7 @@ def test_chance_is_no_more_than_in_a_layer_of_as_many_units_as_channels(size: in
     layers = [x for c in narrow for x in (c, RELU)][:-1]
     x, logs = images(size, size)[:1], []
     for seed in range(40):
-        random, h, outputs = torch.Generator().manual_seed(seed), x.clone().requires_grad_(), []
-        for layer in layers:
-            h = through(layer, h, random)
-            h.retain_grad()
-            outputs.append(h)
-        h.backward(torch.randn(h.shape, generator=random))
+        outputs = drawn(layers, x, seed)
         first, last = (o.grad.double().norm().item() for o in (outputs[0], outputs[-1]) if o.grad is not None)
         logs.append(math.log(first / last))
     row = predict(layers, width=3, input_length=x.double().square().mean(1).numpy()).layers[0]

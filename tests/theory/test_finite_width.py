@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from gradscope.theory.activations import find_activation
-from gradscope.theory.finite_width import Response, activation_response
+from gradscope.theory.finite_width import Response, activation_response, largest_gaussian_singular_value
 from gradscope.theory.meanfield import moments
 from gradscope.theory.prediction import mlp, predict
 from tests.theory.simulation import haar, simulate, torch_activation
@@ -89,6 +89,20 @@ def test_simulated_nets_spread_as_far_as_predicted(name: str, weights: str) -> N
     assert float(logs.std()) == pytest.approx(first.ratio_spread, rel=0.15, abs=1e-4)
     typical = math.log(first.backward_ratio) + first.ratio_drift
     assert float(logs.mean()) == pytest.approx(typical, abs=3.5 * first.ratio_spread / math.sqrt(300) + 0.03)
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_the_largest_singular_value_of_a_gaussian_product_is_the_edge_of_its_law_and_of_an_orthogonal_one_1(depth: int) -> None:
+    random = torch.Generator().manual_seed(3)
+    product, rotation = torch.eye(700), torch.eye(100)
+    for _ in range(depth):
+        product = torch.randn(700, 700, generator=random) / math.sqrt(700) @ product
+        rotation = haar(torch.randn(100, 100, generator=random)) @ rotation
+    largest = float(torch.linalg.matrix_norm(product, 2)) ** 2
+    # One draw: the edge is reached from below like width^(-2/3), and the norm itself varies by 2 depth / width.
+    assert largest == pytest.approx(largest_gaussian_singular_value(depth), rel=0.07)
+    assert largest_gaussian_singular_value(30) == pytest.approx(82.9, abs=0.05)
+    assert torch.linalg.svdvals(rotation).tolist() == pytest.approx([1.0] * 100, abs=1e-4)
 
 
 def test_responses_compose_in_any_grouping() -> None:

@@ -100,11 +100,12 @@ def test_a_signal_that_grows_without_end_stops_at_a_finite_number() -> None:
     assert trajectory(find_activation("relu"), 2000, 4.0)[-1] == 1e120
 
 
-def test_gradients_of_unrelated_inputs_drift_apart_by_a_half_a_layer() -> None:
-    # Balduzzi 2017: 1/2^L for a plain ReLU net.
+def test_gradients_of_unrelated_inputs_drift_apart_by_a_half_a_layer_and_with_a_skip_path_by_three_quarters() -> None:
+    # Balduzzi 2017: 1/2^L for a plain ReLU net, (3/4)^L with residual blocks, whose squared gain is 1 + 1.
     relu = find_activation("relu")
     shares = [pair_moment(relu, 1.0, c, slope=True) / mean_square_slope(relu, 1.0) for c in (0.0, 1.0)]
     assert shares == pytest.approx([1 / 2, 1.0])
+    assert (1 + shares[0]) / (1 + 1) == pytest.approx(3 / 4)
 
 
 def test_a_depth_scale_is_the_layers_to_a_factor_of_e() -> None:
