@@ -11,7 +11,7 @@ from gradscope.detect.remedy import advice
 from gradscope.detect.rule import Rule
 from gradscope.errors import UsageError, did_you_mean
 from gradscope.plugins import Registry
-from gradscope.record.finding import Finding, Report, Verdict
+from gradscope.record.finding import Finding, Report, Severity
 from gradscope.record.run import Run
 
 RULES = Registry("gradscope.detect.rules", noun="rule")
@@ -42,11 +42,16 @@ def check(run: Run, settings: Settings = Settings(), *, remedies: bool = True) -
 def reported(case: Case, settings: Settings = Settings()) -> Report:
     """The report on a case that was judged."""
     said = [f for name, rule in ordered().items() if settings.wants(name, rule.CODE) for f in case.found[name]]
-    report = Report(case.run.name, case.run.step_count, tuple(ranked(said)))
-    if report.verdict is not Verdict.HEALTHY or not case.stalled:
-        return report
-    after = f"{report.steps:,} step{'s' if report.steps > 1 else ''}"
-    return replace(report, remark=f"After {after} {case.learned}: more of them may show what is wrong.")
+    serious = any(f.severity.rank >= Severity.WARNING.rank for found in case.found.values() for f in found)
+    return Report(case.run.name, case.run.step_count, tuple(ranked(said)), None if serious else _remark(case))
+
+
+def _remark(case: Case) -> str | None:
+    if not case.stalled:
+        return None
+    steps = case.run.step_count
+    after = f"{steps:,} step{'s' if steps > 1 else ''}"
+    return f"After {after} {case.learned}: more of them may show what is wrong."
 
 
 def judged(run: Run, *, remedies: bool = True) -> Case:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gradscope.detect.engine import check
+from gradscope.detect.engine import Settings, check
 from gradscope.record.finding import Report, Verdict
 from gradscope.render import FORMATS
 from gradscope.training.config import load_config
@@ -26,6 +26,13 @@ def test_a_healthy_verdict_on_a_training_that_has_not_learned_says_so() -> None:
     assert report.remark is not None
     assert report.remark.startswith("After 48 steps 100% of the output's variance is still unexplained")
     assert "After 48 steps 100%" in FORMATS["text"].write(report)
+
+
+def test_where_what_was_found_is_ignored_nothing_more_is_to_be_waited_for() -> None:
+    run = train(load_config(CONFIGS / "plain-sigmoid-20.yaml", ["device=cpu", "training.steps=48"]))
+    report = check(run, Settings(ignore=tuple({f.code for f in check(run).findings})))
+    assert report.verdict is Verdict.HEALTHY
+    assert report.remark is None
 
 
 @pytest.mark.parametrize("name", ["smoke", "plain-sigmoid-20"])
