@@ -75,7 +75,7 @@ def sweep(
     jobs = min(jobs or usual_jobs({p.config.device for p in plan.points if p.config}), max(len(plan.points), 1))
     with closing(SweepFolder(folder, plan)) as opened:
         try:
-            view = nullcontext() if quiet else SweepView(plan.name, len(plan.points), sys.stderr, plan.sweep.measure)
+            view = nullcontext() if quiet else SweepView(plan.name, len(plan.points), sys.stderr, plan.sweep.measure, jobs=jobs)
             with view as shown, Executor(jobs) as executor:
                 runs = Runs(opened, executor, retry=retry)
                 brackets = _carry_out(plan, runs, results, shown, find, until, tolerance)
@@ -100,7 +100,7 @@ def _carry_out(
 
     if find is not None:
         return search(plan, find, until, runs, tolerance=tolerance, told=told)
-    for point in plan.points:
+    for point in plan.mixed():
         runs.submit(point)
     for result in runs.results():
         told(result)

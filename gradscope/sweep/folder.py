@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,8 @@ class SweepFolder:
             from gradscope.sweep.judge import judged
 
             assert point.config is not None
-            return judged(run, point.config, dict(outcome.network), outcome.seconds)
+            anew = judged(run, point.config, dict(outcome.network))
+            return replace(anew, seconds=outcome.seconds, start_seconds=outcome.start_seconds)
         except GradscopeError:
             return None
 

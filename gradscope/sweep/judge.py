@@ -15,11 +15,11 @@ from gradscope.training.config import Config
 ENDS = {Status.FINISHED: End.FINISHED, Status.STOPPED: End.STOPPED, Status.INTERRUPTED: End.INTERRUPTED}
 
 
-def judged(run: Run, config: Config, network: Mapping[str, float], seconds: float | None) -> Outcome:
+def judged(run: Run, config: Config, network: Mapping[str, float]) -> Outcome:
     """The outcome of a run. Its verdict leaves out what its config ignores; where there is none, the last note says why."""
     end = ENDS.get(run.status, End.FAILED)
     report = check(run, Settings(ignore=config.detect.ignore))
     codes = tuple(dict.fromkeys(f.code for f in report.findings if f.severity is not Severity.INFO))
     notes = run.manifest.notes if report.verdict is Verdict.INCONCLUSIVE else ()
     reason = run.manifest.reason if end is not End.FINISHED else next(iter(notes[-1:]), None)
-    return Outcome(end, reason, report.verdict.value, codes, measured(run), network, seconds)
+    return Outcome(end, reason, report.verdict.value, codes, measured(run), network)

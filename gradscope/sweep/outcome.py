@@ -39,6 +39,8 @@ class Outcome:
     numbers: Mapping[str, float | None] = field(default_factory=dict)
     network: Mapping[str, float] = field(default_factory=dict)
     seconds: float | None = None
+    start_seconds: float = 0.0
+    """Of ``seconds``, what the process did once: imports and all else until its first training's first step."""
     gradscope: str = __version__
 
     @property

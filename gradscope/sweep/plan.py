@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,6 +68,13 @@ class Plan:
             keys = [axis.key for axis in self.axes]
             raise UsageError(f"the sweep has no axis {key!r}{did_you_mean(key, keys)}", hint=f"it has {', '.join(keys)}")
         return found
+
+    def mixed(self) -> list[Point]:
+        """The points in an order, the same each time, in which the first ones are much like all of them.
+
+        Deep networks would come last otherwise, and what is known of the time and of the verdicts would be of shallow ones.
+        """
+        return random.Random(0).sample(self.points, len(self.points))
 
     def whole(self, key: str) -> bool:
         """Whether the key of an axis takes whole numbers alone."""

@@ -23,6 +23,7 @@ from gradscope.render.terminal import Terminal
 from gradscope.render.words import number, plain
 from gradscope.sweep.grouping import verdict_of
 from gradscope.sweep.progress import Result
+from gradscope.sweep.remaining import Remaining
 from gradscope.sweep.text import columns, names, place, shown
 
 LAST = 10
@@ -34,7 +35,9 @@ LINES = 100
 
 
 class SweepView:
-    """A context manager on a stream, usually stderr. ``total`` is the number of points, as far as it is known."""
+    """A context manager on a stream, usually stderr. ``total`` is the number of points, as far as it is known, ``jobs`` that of
+    the processes that carry them out.
+    """
 
     def __init__(
         self,
@@ -43,6 +46,7 @@ class SweepView:
         stream: TextIO,
         measure: tuple[str, ...],
         *,
+        jobs: int = 1,
         terminal: Terminal | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -50,7 +54,8 @@ class SweepView:
         self._stream, self._clock = stream, clock
         self._terminal = terminal or Terminal.of(stream)
         self._began = clock()
-        self._done, self._trained = 0, 0
+        self._done = 0
+        self._remaining = Remaining(jobs, self._began)
         self._verdicts: Counter[str] = Counter()
         self._last: deque[Result] = deque(maxlen=LAST)
         self._live: Live | None = None
@@ -71,7 +76,8 @@ class SweepView:
         self._done += 1
         if more is not None:
             self.total = self._done + more
-        self._trained += not result.known and result.outcome.trained
+        if not result.known:
+            self._remaining.note(result.outcome, self._clock())
         self._verdicts[verdict_of(result.outcome)] += 1
         self._last.append(result)
         every = max(self.total // LINES, 1)
@@ -83,10 +89,8 @@ class SweepView:
         return f"point {self._done:,} of {self.total:,}"
 
     def _left(self) -> list[str]:
-        seconds = self._clock() - self._began
-        if not self._trained or self._done >= self.total:
-            return []
-        return [f"{duration(seconds / self._trained * (self.total - self._done))} left"]
+        seconds = self._remaining.seconds(self.total - self._done, self._clock())
+        return [] if seconds is None else [f"{duration(seconds)} left"]
 
     def _told(self, result: Result) -> list[str]:
         outcome = result.outcome

@@ -27,9 +27,11 @@ def main() -> None:
         from gradscope.training.config import Config
 
         torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+        first = True
         while line := lines.get():
             task = json.loads(line)
-            outcome = carry_out(Config.model_validate(task["config"]), Path(task["folder"]))
+            outcome = carry_out(Config.model_validate(task["config"]), Path(task["folder"]), first=first)
+            first = False
             busy.clear()
             answers.write(json.dumps(outcome.to_dict()) + "\n")
             answers.flush()

@@ -140,3 +140,14 @@ def test_problems_of_the_axes_and_of_the_base_are_told_together(base: Path) -> N
     with pytest.raises(ConfigError) as told:
         plan("base: base.yaml\naxes: {model.width: 3}\n")
     assert [p.partition(": ")[0] for p in told.value.problems] == ["mine.yaml:2:21", "base.yaml:1:20"]
+
+
+def test_the_points_are_mixed_so_that_the_first_ones_are_much_like_all_of_them(base: Path) -> None:
+    made = plan("base: base.yaml\naxes: {model.depth: {range: [2, 40], step: 2}}\nseeds: 3\n", base)
+    mixed = made.mixed()
+    assert [point.key for point in mixed] == [point.key for point in made.mixed()]
+    assert sorted(point.key for point in mixed) == sorted(point.key for point in made.points)
+    depths = np.array([float(str(point.at["model.depth"])) for point in mixed])
+    deviation = depths.std() / np.sqrt(np.arange(1, len(depths) + 1))  # of a mean of so many, drawn at random
+    assert (abs(np.cumsum(depths) / np.arange(1, len(depths) + 1) - depths.mean()) < 3 * deviation).all()
+    assert made.points[0].at["model.depth"] == 2  # the plan keeps the order of the file

@@ -228,8 +228,16 @@ def test_a_point_waits_for_the_process_that_still_writes_its_folder(again: Path)
 def test_a_point_whose_recording_ended_early_says_why_it_has_no_verdict(again: Path) -> None:
     config = load_config(again / "base.yaml")
     run = train(config)
-    assert judged(run, config, {}, None).reason is None
+    assert judged(run, config, {}).reason is None
     unseen = Run(replace(run.manifest, notes=("recording ended at step 0: RuntimeError: broken",)), {})
-    outcome = judged(unseen, config, {}, None)
+    outcome = judged(unseen, config, {})
     assert (outcome.end, outcome.verdict) == (End.FINISHED, "inconclusive")
     assert outcome.reason == "recording ended at step 0: RuntimeError: broken"
+
+
+def test_what_a_process_does_once_is_told_apart_in_the_first_point_of_each(swept: Path) -> None:
+    outcomes = [json.loads(path.read_text())["outcome"] for path in (swept / "points").glob("*.json")]
+    trained = [Outcome.from_dict(outcome) for outcome in outcomes]
+    firsts = [outcome for outcome in trained if outcome.start_seconds]
+    assert len(firsts) == 2  # of --jobs
+    assert all(0 < o.start_seconds < (o.seconds or 0) for o in firsts)

@@ -21,8 +21,8 @@ from gradscope.sweep.view import SweepView
 
 LONG = "schedule.warmup_steps: longer than the training (got 90; expected at most 60)"
 OUTCOMES = (
-    Outcome(End.FINISHED, None, "healthy", (), {"loss": 0.0123, "initial_backward_ratio": 0.5}),
-    Outcome(End.FINISHED, None, "pathological", ("GS101", "GS203"), {"loss": 2.3, "initial_backward_ratio": 4e-9}),
+    Outcome(End.FINISHED, None, "healthy", (), {"loss": 0.0123, "initial_backward_ratio": 0.5}, seconds=1.5),
+    Outcome(End.FINISHED, None, "pathological", ("GS101", "GS203"), {"loss": 2.3, "initial_backward_ratio": 4e-9}, seconds=2.5),
     Outcome(End.REFUSED, LONG),
 )
 
@@ -53,7 +53,7 @@ def test_the_table_has_a_column_for_each_axis_and_number_and_no_line_is_wider_th
     lines = seen(width, 3, 30)
     assert max(map(len, lines)) <= width
     head, counts, columns, *rows = lines
-    assert re.search(r"point 3 of 30 +1:21 left", head)  # 6 seconds for two that were trained: 3 each, 27 to come
+    assert re.search(r"point 3 of 30 +0:52 left", head)  # 2 seconds each, 27 to come, at the first of them for 2
     assert counts.startswith("1 healthy, 1 pathological, 1 refused"[: width - 1])
     assert len(columns.split()) == len(rows[0].split()) == 7
     starts = {line.index(word) for line, word in zip(rows, ("hea", "pat", "ref"), strict=True)}
