@@ -6,10 +6,15 @@ on a grid over [-30, 30] and compared with its supremum on [-3, 3], where pre-ac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+import copy
+import random
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -66,9 +71,9 @@ _EXAMINED: dict[Hashable, Activation | None] = {}
 
 
 def _likeness(module: nn.Module) -> Hashable | None:
-    """Class and options of a module of torch.nn; None for one that may do as it likes: hooked, overridden, or someone's own."""
+    """Class and options of a module of torch.nn; None for one that may do as it likes: overridden, or someone's own."""
     own = vars(module)
-    if not type(module).__module__.startswith("torch.nn.modules.") or any(own[key] for key in _OWN if key.endswith("hooks")):
+    if not type(module).__module__.startswith("torch.nn.modules."):
         return None
     options = tuple(sorted((key, value) for key, value in own.items() if key not in _OWN))
     known = all(isinstance(value, bool | int | float | str | None) for _, value in options)
@@ -80,29 +85,53 @@ def _evaluated(module: nn.Module) -> Activation | None:
         return None
     if isinstance(module, nn.Identity | nn.Flatten | nn.modules.dropout._DropoutNd | nn.modules.loss._Loss):
         return None
-    mode = module.training
     try:
-        module.training = False  # a randomised ReLU is judged by its mean slope; set past train(), which users override
-        with torch.random.fork_rng(devices=[]), torch.enable_grad():
-            return classify(_Slope(module), overwrites=bool(getattr(module, "inplace", False)))
+        with _untouched_random_states(), torch.enable_grad():
+            return classify(_Slope(_apart(module)), overwrites=bool(getattr(module, "inplace", False)))
     except Exception:  # a module that cannot take the grid is no activation: whatever it raises says so
         return None
+
+
+def _apart(module: nn.Module) -> nn.Module:
+    """The module again, for evaluation: what its forward pass notes in it (a counter, a list, a tensor) is noted in a copy."""
+    other = copy.copy(module)
+    vars(other).update(
+        {key: value.clone() if isinstance(value, Tensor) else _copied(value) for key, value in vars(module).items()}
+    )
+    other.training = False  # a randomised ReLU is judged by its mean slope; set past train(), which users override
+    return other
+
+
+def _copied(value: object) -> object:
+    if isinstance(value, random.Random | np.random.Generator | np.random.RandomState):
+        return copy.deepcopy(value)
+    return copy.copy(value) if isinstance(value, list | dict | set) else value
+
+
+@contextmanager
+def _untouched_random_states() -> Iterator[None]:
+    """Torch's, Python's and NumPy's: somebody's own activation may draw from any."""
+    python, numpy = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
     finally:
-        module.training = mode
+        random.setstate(python)
+        np.random.set_state(numpy)
 
 
 class _Slope:
-    """The absolute slope of a module at inputs (n,)."""
+    """The absolute slope of a module at inputs (n,). Hooks on it are their owners' matter: they are not called."""
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module
 
     def __call__(self, at: Tensor) -> Tensor:
         inputs = at[None].clone().requires_grad_()
-        output = self.module(inputs.clone())
+        output = self.module.forward(inputs.clone())
         if not isinstance(output, Tensor) or output.shape != inputs.shape:
             raise ValueError("not a map of entries")
-        if not torch.equal(self.module(at[None, ::3].clone()), output.detach()[:, ::3]):
+        if not torch.equal(self.module.forward(at[None, ::3].clone()), output.detach()[:, ::3]):
             raise ValueError("mixes its entries")
         (slope,) = torch.autograd.grad(output.sum(), inputs)
         return slope[0].abs()
@@ -164,24 +193,33 @@ FUNCTIONAL: dict[str, nn.Module] = {
     "ErfBackward0": Erf(),
     "CeluBackward0": nn.CELU(),
 }
-"""Activations called as functions, by the autograd node that they leave; parameters other than the default's move the
-flat parts too little to matter for the kinds above (a leaky slope aside, which never counts as flat at its default)."""
+"""Activations called as functions, by the autograd node that they leave; with their default options."""
 
 
-_WITH_OPTIONS: dict[str, Callable[[Any], nn.Module]] = {
-    "LeakyReluBackward0": lambda node: nn.LeakyReLU(node._saved_negative_slope),
-    "EluBackward0": lambda node: nn.SELU() if node._saved_scale != 1 else nn.ELU(node._saved_alpha),
-    "CeluBackward0": lambda node: nn.CELU(node._saved_alpha),
-    "SoftplusBackward0": lambda node: nn.Softplus(float(node._saved_beta), float(node._saved_threshold)),
-    "HardtanhBackward0": lambda node: nn.Hardtanh(float(node._saved_min_val), float(node._saved_max_val)),
-    "GeluBackward0": lambda node: nn.GELU(node._saved_approximate),
+_OPTIONS: dict[str, Callable[[Any], tuple[Any, ...]]] = {
+    "LeakyReluBackward0": lambda node: (node._saved_negative_slope,),
+    "EluBackward0": lambda node: (node._saved_alpha, node._saved_scale),
+    "CeluBackward0": lambda node: (node._saved_alpha,),
+    "SoftplusBackward0": lambda node: (float(node._saved_beta), float(node._saved_threshold)),
+    "HardtanhBackward0": lambda node: (float(node._saved_min_val), float(node._saved_max_val)),
+    "GeluBackward0": lambda node: (node._saved_approximate,),
 }
 
 
 def as_module(node: object) -> nn.Module | None:
-    """The module that does as a functional activation's node did, options and all; None for another operation."""
+    """The module that does as a functional activation's node did, options and all; None for another operation.
+
+    Like ones are one object.
+    """
     name = type(node).__name__
-    return _WITH_OPTIONS[name](node) if name in _WITH_OPTIONS else FUNCTIONAL.get(name)
+    return _with(name, *_OPTIONS[name](node)) if name in _OPTIONS else FUNCTIONAL.get(name)
+
+
+@lru_cache(maxsize=256)
+def _with(name: str, *options: Any) -> nn.Module:
+    if name == "EluBackward0":
+        return nn.SELU() if options[1] != 1 else nn.ELU(options[0])
+    return type(FUNCTIONAL[name])(*options)
 
 
 def inputs_of(node: object) -> Tensor | None:

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 from torch import nn
 
-from gradscope.capture.activations import FUNCTIONAL, Activation, examine, inputs_of, is_packed
+from gradscope.capture.activations import FUNCTIONAL, Activation, as_module, examine, inputs_of, is_packed
 from gradscope.capture.gather import Gather
 from gradscope.capture.graph import Graph, Node
 from gradscope.capture.piles import Key
-from gradscope.capture.units import unit_dim
+from gradscope.capture.units import unit_dim, width
 
 
 class Functional:
@@ -22,12 +22,15 @@ class Functional:
         self.known: dict[Key, Activation] = {}
         self.names: dict[str, str] = {}
         """By station, the class of the module that does as the function."""
+        self._examined: dict[nn.Module, Activation | None] = {}
 
     def read(self, graph: Graph, nodes: Mapping[Node, Key], gather: Gather, *, learn: bool) -> None:
-        """Looks at what the activations of a forward pass have saved; with ``learn``, also at those not known yet."""
+        """Looks at what the activations of a forward pass have saved; with ``learn``, also at those not known yet.
+
+        A station has one activation, the first that was met: what another one makes of the same output is not looked at.
+        """
         for node in graph.nodes:
-            module = FUNCTIONAL.get(type(node).__name__)
-            if module is None or node in nodes:
+            if type(node).__name__ not in FUNCTIONAL or node in nodes:
                 continue
             if any("Mul" in type(c).__name__ and all(p for p, _ in c.next_functions) for c in graph.consumers[node]):
                 continue  # a gate: closed is not dead; a dropout's mask is a constant
@@ -37,13 +40,22 @@ class Functional:
             if is_packed(node):
                 self.notes["layers: activations called as functions inside a checkpoint are not looked at"] = None
                 continue
-            if learn and (found := examine(module)) is not None:
-                self.known[key] = found
+            module = as_module(node)
+            activation = self._examine(module) if module is not None else None
+            if learn and activation is not None and key not in self.known:
+                self.known[key] = activation
                 self.names[key[0]] = type(module).__name__
             inputs = inputs_of(node)
-            if key in self.known and inputs is not None:
-                slot = gather.memory.slots[key]
-                gather.inputs(slot, inputs, unit_dim(self.modules[key[0]], inputs), self.known[key])
+            if activation is None or self.known.get(key) != activation or inputs is None:
+                continue
+            slot, dim = gather.memory.slots[key], unit_dim(self.modules[key[0]], inputs)
+            if width(inputs, dim) == gather.memory.widths[slot]:  # of a part of the units nothing can be said of all
+                gather.inputs(slot, inputs, dim, activation)
+
+    def _examine(self, module: nn.Module) -> Activation | None:
+        if module not in self._examined:
+            self._examined[module] = examine(module)
+        return self._examined[module]
 
 
 def _fed_by(node: Node, nodes: Mapping[Node, Key]) -> Key | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -42,11 +44,43 @@ class Own(nn.Module):
 
 def test_a_module_that_may_do_as_it_likes_is_evaluated_itself() -> None:
     assert [kind(Own(0)), kind(Own(1))] == ["two-sided", "one-sided"]
-    overridden, hooked = nn.Tanh(), nn.Tanh()
+    overridden = nn.Tanh()
     assert kind(nn.Tanh()) == "two-sided"
     overridden.forward = torch.relu  # type: ignore[method-assign]
-    hooked.register_forward_hook(lambda _module, _args, output: output.relu())
-    assert [kind(overridden), kind(hooked)] == ["one-sided"] * 2
+    assert kind(overridden) == "one-sided"
+
+
+class Noting(nn.Module):
+    """Counts, collects and draws in its forward pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls, self.seen, self.total = 0, list[int](), torch.zeros(())
+        self.own = random.Random(0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        self.seen.append(x.numel())
+        self.total += 1.0
+        random.random(), np.random.rand(), torch.rand(()), self.own.random()
+        return torch.tanh(x)
+
+
+def test_evaluating_a_module_leaves_nothing_in_it_nor_in_the_random_states() -> None:
+    noting, calls = Noting(), list[int]()
+    noting.register_forward_hook(lambda *_: calls.append(1))
+    before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist(), noting.own.getstate()
+    assert kind(noting) == "two-sided"
+    assert (noting.calls, noting.seen, float(noting.total), noting.training) == (0, [], 0.0, True)
+    after = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist(), noting.own.getstate()
+    assert before == after
+    assert calls == []
+
+
+def test_a_hook_that_cannot_take_the_grid_hides_no_activation() -> None:
+    hooked = nn.ReLU()
+    hooked.register_forward_hook(lambda _module, args, _output: args[0][0, 0, 0])
+    assert kind(hooked) == "one-sided"
 
 
 def test_like_modules_of_torch_are_evaluated_once() -> None:

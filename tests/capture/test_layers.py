@@ -488,7 +488,14 @@ class Functional(nn.Module):
         return out
 
 
-@pytest.mark.parametrize(("function", "module"), [(torch.tanh, nn.Tanh()), (torch.sigmoid, nn.Sigmoid())])
+SATURATING: list[tuple[Any, nn.Module]] = [
+    (torch.tanh, nn.Tanh()),
+    (torch.sigmoid, nn.Sigmoid()),
+    (lambda x: F.hardtanh(x, -0.25, 0.5), nn.Hardtanh(-0.25, 0.5)),
+]
+
+
+@pytest.mark.parametrize(("function", "module"), SATURATING, ids=["tanh", "sigmoid", "hardtanh"])
 def test_saturation_of_activations_called_as_functions(function: Any, module: nn.Module) -> None:
     torch.manual_seed(0)
     model = Functional(function)
@@ -529,6 +536,69 @@ def test_dead_units_of_a_relu_called_as_a_function(phi: Any) -> None:
             optimizer.step()
             scope.step(loss)
     assert value(scope.run, "layers", "dead_share", 1, ("first", 0)) == pytest.approx(3 / 8)
+
+
+def test_a_bounded_rectifier_called_as_a_function_has_dead_units_and_no_saturated_ones() -> None:
+    torch.manual_seed(0)
+    model = Functional(F.relu6)
+    with torch.no_grad():
+        model.first.bias[:3] = -100.0
+        model.first.bias[3:5] = 3.0
+    with watch(model, every=1) as scope:
+        for x, y in batches(2):
+            loss = cross_entropy(model, x, y)
+            loss.backward()
+            scope.step(loss)
+    assert value(scope.run, "layers", "dead_share", 1, ("first", 0)) == 3 / 8
+    assert value(scope.run, "layers", "saturated_share", 1, ("first", 0)) is None
+
+
+class Changing(nn.Module):
+    """A layer of whose output an activation takes this or that; ``phi`` may be replaced while it trains."""
+
+    def __init__(self, phi: Any) -> None:
+        super().__init__()
+        self.first, self.head, self.phi = nn.Linear(8, 8), nn.LazyLinear(4), phi
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(self.phi(self.first(x)))
+        return out
+
+
+def test_another_activation_on_the_same_output_is_never_read_by_the_first_one_s_slope() -> None:
+    """Until it is known it is absent; where there are two at once, one is read."""
+    from tests.capture.reference import saturated_share
+
+    torch.manual_seed(0)
+    model = Changing(torch.relu)
+    model(torch.zeros(1, 8))
+    with watch(model, every=1) as scope:
+        for k, (x, y) in enumerate(batches(20)):
+            if k == 12:
+                model.phi = torch.tanh
+            elif k == 17:
+                model.phi = lambda h: torch.relu(h) + torch.tanh(h)
+            loss = cross_entropy(model, x, y)
+            loss.backward()
+            scope.step(loss)
+            share = value(scope.run, "layers", "saturated_share", k, ("first", 0))
+            expected = saturated_share(nn.Tanh(), model.first(x).detach().flatten())
+            assert share is None if k < 12 else share in (None, pytest.approx(expected, abs=1e-12)), k
+        assert value(scope.run, "layers", "saturated_share", 16, ("first", 0)) is not None
+
+
+def test_an_activation_of_some_of_the_units_says_nothing_of_all() -> None:
+    torch.manual_seed(0)
+    model = Changing(lambda h: torch.cat([torch.relu(h[:, :4]), h[:, 4:]], -1))
+    model(torch.zeros(1, 8))
+    with torch.no_grad():
+        model.first.bias[:2] = -100.0
+    with watch(model, every=1) as scope:
+        for x, y in batches(2):
+            loss = cross_entropy(model, x, y)
+            loss.backward()
+            scope.step(loss)
+    assert value(scope.run, "layers", "dead_share", 1, ("first", 0)) == 2 / 8  # by the gradient, which is 0 there
 
 
 def test_dead_units_of_a_function_of_an_images_mean() -> None:
