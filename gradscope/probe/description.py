@@ -152,6 +152,8 @@ def _layer(call: Call) -> theory.Layer:
         isinstance(module, nn.GroupNorm) and module.num_groups == 1
     ):
         return _norm(call)
+    if isinstance(module, nn.RNNBase):
+        raise NoTheoryError(f"it follows a recurrent layer ({call.name}) through time alone")
     raise NoTheoryError(f"it knows no {type(module).__name__} ({call.name})")
 
 

@@ -76,9 +76,9 @@ class Probe:
     """What ``probe`` gives: ``layers`` from input to output, the verdict to expect as a ``Report``, what recurrent layers do
     ``through_time``, and the record itself.
 
-    ``theory`` says in a sentence why there is no prediction, or is None; ``notes`` what limits one. ``decades`` are the parts
-    of log10 of the gradient at the first station over that at the last, by kind; they add up to it, and ``cause`` says what it
-    is due to where that is a finding.
+    ``theory`` says in a sentence why there is no prediction over depth, or is None; ``notes`` what limits one. ``decades`` are
+    the parts of log10 of the gradient at the first station over that at the last, by kind; they add up to it, and ``cause``
+    says what it is due to where that is a finding.
     """
 
     name: str

@@ -76,12 +76,12 @@ def _probed(profile: TimeProfile, call: Recurrent | None) -> TimeProbe:
 def _predicted(call: Recurrent | None, first: int, last: int) -> tuple[float, float, float]:
     """The factor per step between two time steps, the deviation of its logarithm, and what the state's own path is of it."""
     if call is None:
-        raise NoTheoryError("theory knows torch's own recurrent modules alone")
+        raise NoTheoryError("it knows torch's own recurrent modules alone")
     module = call.module
     if module.num_layers > 1 or module.bidirectional:
-        raise NoTheoryError("theory knows recurrent modules of one layer and one direction")
+        raise NoTheoryError("it knows recurrent modules of one layer and one direction")
     if not call.from_rest:
-        raise NoTheoryError("theory starts from a state of 0, and one is given")
+        raise NoTheoryError("it starts from a state of 0, and one is given")
     weights = [p.detach().double() for p in module.all_weights[0]]
     into, own = weights[:2]
     width = module.hidden_size

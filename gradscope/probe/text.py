@@ -82,7 +82,7 @@ def in_time(found: TimeProbe) -> str:
         told += f" (theory: {number(found.predicted)}, {low} to {high} by chance{departs})"
     if found.ratio is not None:
         told += f": {number(found.ratio)} of it is left after {found.steps - 1} steps"
-    why = f" Theory has no prediction: {found.theory}." if found.theory else ""
+    why = f" Theory has no prediction of that: {found.theory}." if found.theory else ""
     return f"{told}.{why}"
 
 
@@ -152,7 +152,8 @@ def _number(value: float | None) -> str:
 def _remarks(probe: Probe) -> list[str]:
     lines = ["gain: the gradient's norm from a layer's output to the one before; ratio: against the last layer"]
     if probe.theory is not None:
-        lines.append(f"theory: no prediction for this net: {plain(probe.theory)}")
+        what = "over depth" if probe.through_time else "for this net"
+        lines.append(f"theory: no prediction {what}: {plain(probe.theory)}")
     elif probe.departures:
         named = ", ".join(plain(name) for name in probe.departures[:3]) + (", ..." if len(probe.departures) > 3 else "")
         lines.append(

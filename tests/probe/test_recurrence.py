@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 import gradscope
 from gradscope.probe import Probe, TimeProbe
-from gradscope.probe.text import in_time
+from gradscope.probe.text import in_time, write
 from gradscope.theory import recurrent_step, through_time
 
 WIDTH, STEPS = 256, 40
@@ -155,7 +155,17 @@ def test_where_theory_has_no_factor_it_says_why_and_measures(make: Any, why: str
     assert why in (found.theory or "")
     assert found.predicted is found.interval is found.agrees is None
     assert found.factor is not None
-    assert f"Theory has no prediction: {found.theory}." in in_time(found)
+    assert f"Theory has no prediction of that: {found.theory}." in in_time(found)
+
+
+@pytest.mark.parametrize(("cell", "layers"), [("RNN", 1), ("GRU", 1), ("LSTM", 1), ("GRU", 2)])
+def test_that_there_is_no_prediction_over_depth_is_not_said_of_the_one_through_time(cell: str, layers: int) -> None:
+    found = probed(reader(cell, width=32, num_layers=layers))
+    assert found.theory == "it follows a recurrent layer (rnn) through time alone"
+    page = " ".join(write(found).split())
+    assert f"theory: no prediction over depth: {found.theory}" in page
+    assert "no prediction for this net" not in page
+    assert ("(theory: 0." in page) == (layers == 1)
 
 
 def test_a_decay_is_a_finding_where_rounding_loses_it_and_names_its_cause() -> None:
