@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from operator import is_
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -27,6 +27,9 @@ class Anchor:
     asked for a few steps tell by their accumulator's node instead, which dies with its hook; shards have no other way.
     """
 
+    asked: ClassVar[int] = 0
+    """How many autograd tasks were run just to ask for their number."""
+
     def __init__(self, over: Callable[[bool], None], guard: Guard) -> None:
         self._over = over
         self._arrived = guard(self._gradient_arrived)
@@ -35,6 +38,8 @@ class Anchor:
         self._asked: list[Any] = []
         """The parameter that tells, or the accumulators that do; while they are held they stay what they are."""
         self._queued_in = -1
+        self._tasks = 0
+        """How many autograd tasks had begun when the last one that told of its end did, itself among them."""
         self._ask_all()
 
     def _ask_all(self) -> None:
@@ -74,6 +79,22 @@ class Anchor:
         """No parameter can tell alone: all are asked from now on."""
         self.chosen, self._steps_left = None, -1
 
+    def passed_over(self) -> bool:
+        """Whether a backward may have run since the last one that told: some task has, of this training or of another."""
+        return self.chosen is not None and self._tasks_begun() != self._tasks
+
+    @staticmethod
+    def _tasks_begun() -> int:
+        """How many tasks have begun in this process, those of this method left out: one of its own tells, by its number."""
+        found: list[int] = []
+        leaf: Any = torch.zeros((), device="cpu", requires_grad=True)
+        leaf.register_hook(lambda _: found.append(torch._C._current_graph_task_id()))
+        engine: Any = torch.autograd.Variable._execution_engine
+        one = torch.ones((), device="cpu")
+        engine.run_backward((leaf,), (one,), False, False, (), allow_unreachable=True, accumulate_grad=True)
+        Anchor.asked += 1
+        return found[0] + 1 - Anchor.asked
+
     def _told(self, parameter: nn.Parameter, _produced: object, _arrived: object) -> None:
         self._arrived(parameter)
 
@@ -89,7 +110,7 @@ class Anchor:
         engine.queue_callback(lambda: engine.queue_callback(self._ended))
 
     def _end(self) -> None:
-        self._queued_in = -1
+        self._tasks, self._queued_in = self._queued_in + 1 - Anchor.asked, -1
         nested = torch._C._current_autograd_node() is not None
         if nested:
             self.distrust()

@@ -192,6 +192,9 @@ class Moments:
         mine = self._owned([optimizer]) if len(self.optimizers) > 1 else parameters.every
         self._raw = latest if before is None else parameters.merged(before, latest, mine)
         if parameters.moved(latest, mine):
+            if self._anchor.passed_over():  # it may be a backward that moved them: what came before clipping is not known
+                self._latest = self._raw = None
+                return
             clipped = parameters.measure(full=False, inverse_scale=inverse)
             self._clipped = clipped if mine.all() else parameters.merged(self._clipped or latest, clipped, mine)
         elif self._clipped is not None:

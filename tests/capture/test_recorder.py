@@ -574,6 +574,63 @@ def test_micro_batches_of_different_heads() -> None:
     held(TwoHeads, loop)
 
 
+@pytest.mark.parametrize("clipped", [False, True])
+def test_a_second_backward_past_the_parameter_that_tells_is_no_clipping(clipped: bool) -> None:
+    """It begins once one parameter is trusted to tell, and does not reach it: absent at that step, then all of them tell."""
+    model = TwoHeads()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    expected: list[dict[str, float]] = []
+
+    def train(*scopes: Any) -> None:
+        for k, (x, y) in enumerate(batches(9)):
+            optimizer.zero_grad()
+            hidden = model.body(x)
+            loss = F.cross_entropy(model.heads[0](hidden) + model.heads[1](hidden), y)
+            loss.backward()
+            if k >= 6:
+                F.cross_entropy(model.heads[1](hidden.detach()), y).backward()
+            expected.append({n: norm(p.grad) for n, p in model.named_parameters() if p.grad is not None})
+            if clipped:
+                nn.utils.clip_grad_norm_(model.parameters(), 0.05)
+            optimizer.step()
+            for scope in scopes:
+                scope.step(loss)
+
+    with (
+        pytest.warns(RecordingWarning, match="did not reach the parameter"),
+        watch(model, optimizer, every={"parameters": 1}) as scope,
+        watch(model, optimizer, every={"parameters": 1}) as beside,
+    ):
+        train(scope, beside)
+    run = scope.run
+    assert beside.run.grid("parameters", "grad_norm") == run.grid("parameters", "grad_norm")
+    for k, norms in enumerate(expected):
+        total = value(run, "steps", "total_norm", k)
+        assert total is None if k == 6 else total == pytest.approx(np.linalg.norm(list(norms.values())), rel=1e-9), k
+        for name, n in norms.items():
+            got = value(run, "parameters", "grad_norm", k, (name, 0))
+            assert got is None if k == 6 else got == pytest.approx(n, rel=1e-9), (k, name)
+        assert (value(run, "steps", "clipped_norm", k) is not None) == (clipped and k != 6)
+
+
+def test_a_backward_of_something_else_between_leaves_the_record_whole() -> None:
+    """Another model's, after ours and before the step that takes ours as it is."""
+    other = mlp()
+
+    def loop(model: nn.Module, optimizer: Any, eye: Eye) -> None:
+        for x, y in batches(8):
+            optimizer.zero_grad()
+            loss = cross_entropy(model, x, y)
+            loss.backward()
+            cross_entropy(other, x, y).backward()
+            eye.backward_done()
+            eye.before_step()
+            optimizer.step()
+            eye.step(loss)
+
+    held(mlp, loop)
+
+
 def test_no_optimizer_at_all_still_gives_the_gradients() -> None:
     model = mlp()
     with watch(model, every=1) as scope:
