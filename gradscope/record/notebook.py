@@ -57,8 +57,15 @@ def _finding(finding: Finding) -> list[str]:
         f"<b>{escape(finding.code)}</b> {escape(finding.rule)}",
         _coloured(finding.severity.value),
         *(escape(text) for text in (layers, steps, measured, finding.message + cause)),
-        "<br>".join(escape(remedy) for remedy in finding.remedies),
+        "".join(map(_remedy, finding.remedies)),
     ]
+
+
+def _remedy(remedy: str) -> str:
+    """What to do, and under it the lines of code that do it, if it has any."""
+    words, *lines = remedy.split("\n")
+    code = "\n".join(line.removeprefix("    ") for line in lines)
+    return f"<div>{escape(words)}</div>" + (f'<pre style="text-align: left">{escape(code)}</pre>' if code else "")
 
 
 def _coloured(word: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from html.parser import HTMLParser
 
 from gradscope.record.finding import Finding, Report, Severity
@@ -23,8 +24,7 @@ class Read(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: object) -> None:
         self.tags.add(tag)
-        if tag != "br":
-            self.open.append(tag)
+        self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
@@ -68,6 +68,13 @@ def test_a_report_shows_verdict_evidence_and_remedies() -> None:
     assert not shown.open
 
 
+def test_the_code_of_a_remedy_keeps_its_lines_and_its_indentation() -> None:
+    finding = replace(sick(), remedies=("draw the weights anew\n    for m in model.modules():\n        reset(m)",))
+    html = report(finding)._repr_html_()
+    assert "for m in model.modules():\n    reset(m)</pre>" in html
+    assert not Read(html).open
+
+
 def test_a_healthy_report_is_one_line() -> None:
     shown = Read(report()._repr_html_())
     assert "healthy" in shown.text
@@ -90,5 +97,5 @@ def test_a_run_shows_how_it_ended_and_what_was_watched() -> None:
 def test_names_are_text_and_never_markup() -> None:
     for html in (report(sick())._repr_html_(), Run(Manifest(EVIL, reason=EVIL, notes=(EVIL,)), {})._repr_html_()):
         shown = Read(html)
-        assert shown.tags <= {"div", "p", "b", "span", "table", "thead", "tbody", "tr", "th", "td", "br"}
+        assert shown.tags <= {"div", "p", "b", "span", "table", "thead", "tbody", "tr", "th", "td"}
         assert EVIL in shown.text

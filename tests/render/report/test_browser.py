@@ -15,6 +15,7 @@ from matplotlib import colormaps
 from gradscope.detect.comparison import compare
 from gradscope.record.finding import Report
 from gradscope.record.grid import Block
+from gradscope.record.manifest import Manifest
 from gradscope.record.run import Run
 from gradscope.render.report.page import page
 from gradscope.render.report.payload import payload
@@ -49,7 +50,8 @@ def spiked() -> Run:
 
 def hostile() -> tuple[Run, Report]:
     run = spiked()
-    finding = replace(synthetic.vanishing_report(run).findings[0], message=HOSTILE, layers=(HOSTILE,), remedies=(HOSTILE,))
+    remedies = (HOSTILE, f"{HOSTILE}\n    for layer in model:  # {HOSTILE}\n        reset(layer)")
+    finding = replace(synthetic.vanishing_report(run).findings[0], message=HOSTILE, layers=(HOSTILE,), remedies=remedies)
     return run, Report(HOSTILE, run.step_count, (finding,))
 
 
@@ -338,6 +340,22 @@ def test_names_and_configs_are_data_and_never_markup(opened: Opened) -> None:
     assert not shown.seen("Page.javascriptDialogOpening")
     assert shown.complaints == []
     assert [url for url in shown.requests if not url.startswith("data:")] == shown.requests[:1]
+
+
+def test_the_code_of_a_remedy_has_lines_of_its_own_to_be_copied(opened: Opened) -> None:
+    shown = opened("hostile")
+    code = shown.run("[...document.querySelectorAll('.finding dd pre')].map((e) => e.innerText)")
+    assert code == [f"for layer in model:  # {HOSTILE}\n    reset(layer)"]
+    assert "\\u000a" not in shown.text(".finding")
+
+
+def test_of_a_record_without_a_step_it_is_said_that_nothing_could_be_judged(browser: Browser, tmp_path: Path) -> None:
+    file = tmp_path / "empty.html"
+    file.write_text(html([Run(Manifest("empty"), {})], [Report("empty", 0)]), "utf-8")
+    with browser.page() as shown:
+        shown.open(file.as_uri())
+        assert shown.text("#findings-list") == "No step was recorded: there is nothing to judge."
+        assert shown.complaints == []
 
 
 def test_dark_is_taken_from_the_system_and_can_be_chosen(opened: Opened) -> None:
