@@ -58,12 +58,14 @@ class Series:
 class Events:
     """The step numbers at which each kind of thing happened, ascending.
 
-    ``skipped``: no optimizer took the step. ``clipped``: the gradient was cut before the update. ``spikes``: the loss
-    jumped. ``nonfinite``: the loss was NaN or infinite, or the gradient was and the step was taken all the same.
+    ``skipped``: no optimizer took the step. ``clipped``: the gradient was cut before the update, among the steps ``read``, in
+    which its norm was measured. ``spikes``: the loss jumped. ``nonfinite``: the loss was NaN or infinite, or the gradient was
+    and the step was taken all the same.
     """
 
     skipped: Ints
     clipped: Ints
+    read: Ints
     spikes: Ints
     nonfinite: Ints
 
@@ -84,6 +86,7 @@ def events(run: Run) -> Events:
     return Events(
         skipped=loss.steps[jumped],
         clipped=loss.steps[clipped.present & (clipped.values < 1.0)],
+        read=loss.steps[total.present],
         spikes=loss.steps[spike_scores(loss) > SPIKE_SCORE],
         nonfinite=loss.steps[broken],
     )

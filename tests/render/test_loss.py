@@ -59,6 +59,7 @@ def test_a_loss_that_became_nan_stands_on_a_shelf_and_in_its_lane():
 def test_clipped_and_skipped_steps_have_lanes_and_are_counted():
     steps = {
         "loss": [1.0] * 6,
+        "total_norm": [2.0] * 6,
         "clip_coefficient": [None, 0.5, 0.5, None, None, 0.9],
         "skipped": [0.0, 0.0, 0.0, 1.0, 0.0, 0.0],
     }
@@ -69,6 +70,16 @@ def test_clipped_and_skipped_steps_have_lanes_and_are_counted():
     assert [p.get_extents().intervalx.tolist() for p in clipped.get_paths()] == [[0.5, 2.5], [4.5, 5.5]]
     words = " ".join(t.get_text() for t in page.texts)
     assert "1 step not taken; the gradient was clipped in 3 of 6 steps" in words
+
+
+def test_clipped_steps_are_counted_among_those_that_read_the_gradient():
+    steps = {
+        "loss": [1.0] * 6,
+        "total_norm": [2.0, 2.0, None, 2.0, None, None],
+        "clip_coefficient": [0.5, 0.5, None, None, None, None],
+    }
+    page = plot(chain(steps=steps), "loss")
+    assert "the gradient was clipped in 2 of the 3 steps that read it" in " ".join(t.get_text() for t in page.texts)
 
 
 def test_the_beginning_of_each_spike_is_marked_on_the_curve():

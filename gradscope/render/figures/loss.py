@@ -159,6 +159,7 @@ def _reading(training: Sequence[Series], happened: Sequence[Events], steps: int)
     if len(these.skipped):
         words.append(f"{count(len(these.skipped), 'step')} not taken")
     if len(these.clipped):
-        words.append(f"the gradient was clipped in {len(these.clipped):,} of {count(steps, 'step')}")
+        of = count(steps, "step") if len(these.read) == steps else f"the {count(len(these.read), 'step')} that read it"
+        words.append(f"the gradient was clipped in {len(these.clipped):,} of {of}")
     text = "; ".join(words)
     return text[:1].upper() + text[1:] + "." if text else "No loss was recorded."
