@@ -2,9 +2,10 @@
 
 ## What it detects
 
-The norm of the change of all matrices in one step, over the norm of the matrices (of a LeCun-drawn one where they are smaller,
-so that a tiny initialisation does not look overthrown). The rule holds where it is above the upper threshold in a run that
-has not learned, or above the lower one in a run whose loss is unstable.
+The norm of the change of all matrices in one step, over the norm of the matrices after it (of a LeCun-drawn one where they are
+smaller, so that a tiny initialisation does not look overthrown). So it goes to 1 where a step leaves nothing of what was there.
+The rule holds where it is above the upper threshold in a run that has not learned, or above the lower one in a run whose loss
+is unstable.
 
 ## Why it is bad
 
@@ -68,7 +69,7 @@ def check(case: Case) -> Iterator[Finding]:
         CODE,
         NAME,
         Severity.INFO if exploding else SEVERITY,
-        f"The update of step {int(update.steps[worst])} is {value:.0%} of the weights, and {ending}.",
+        f"The update of step {int(update.steps[worst])} is {value:.0%} of the weights after it, and {ending}.",
         "relative_update",
         value,
         threshold,

@@ -69,7 +69,8 @@ def check(case: Case) -> Iterator[Finding]:
         beyond[far] = found.level[far] - found.best[far] > found.chance(far)
     share = float(beyond.mean()) if len(beyond) else 0.0
     times = int(np.count_nonzero(np.diff(beyond.astype(int), prepend=0) == 1))
-    if share < (SHARE.value if times > 1 else LONG.value) or beyond.sum() < FEWEST.value:
+    threshold = SHARE.value if times > 1 else LONG.value
+    if share < threshold or beyond.sum() < FEWEST.value:
         return
     at = np.flatnonzero(beyond)
     worst = int(at[found.level[at].argmax()])
@@ -80,9 +81,9 @@ def check(case: Case) -> Iterator[Finding]:
         SEVERITY,
         f"In {share:.0%} of the steps the loss stands far above what was reached before: {found.level[worst]:.3g} at step "
         f"{int(found.steps[worst])}, after {found.best[worst]:.3g}.",
-        "loss",
+        "unstable_share",
         share,
-        SHARE.value,
-        confidence=confidence(share, SHARE.value),
+        threshold,
+        confidence=confidence(share, threshold),
         steps=case.span(first, last),
     )

@@ -42,6 +42,16 @@ def test_a_loss_that_is_won_and_lost_again_is_unstable() -> None:
     assert not LONG.but(learns=False).findings("GS301")
 
 
+def test_instability_measures_a_share_of_the_steps_against_the_share_that_so_many_excursions_may_take() -> None:
+    stuck = LONG.but(learns=False)
+    for at, length in (((60, 120), 20), ((60,), 60)):
+        (finding,) = stuck.having(loss=excursions(10.0, length=length, at=at)).findings("GS301")
+        assert finding.signal == "unstable_share"
+        levels = 200 - 9  # the first is that of the second five steps; a median of five is as long above as what it follows
+        assert finding.value == pytest.approx(len(at) * length / levels, rel=1e-12)
+        assert finding.threshold == (loss_instability.SHARE if len(at) > 1 else loss_instability.LONG).value
+
+
 def test_instability_turns_at_three_times_the_best() -> None:
     limit, stuck = loss_instability.FACTOR.value, LONG.but(learns=False)
     assert stuck.having(loss=excursions(1.01 * limit)).says("GS301")
