@@ -64,6 +64,9 @@ class Finding:
         """``finite``, ``inf`` or ``nan``: JSON has no such numbers, so a value that is not finite is named here."""
         return "finite" if math.isfinite(self.value) else "nan" if math.isnan(self.value) else "inf"
 
+    def __str__(self) -> str:
+        return f"{self.severity.value} {self.code} {self.rule}: {self.message}"
+
     def to_dict(self) -> dict[str, Any]:
         return {
             "code": self.code,
@@ -107,6 +110,12 @@ class Report:
     def worst(self) -> Severity | None:
         return max((f.severity for f in self.findings), key=lambda s: s.rank, default=None)
 
+    def __str__(self) -> str:
+        """The verdict, and a line for each finding."""
+        steps = f"{self.steps:,} step{'' if self.steps == 1 else 's'}"
+        remark = [self.remark] if self.remark else []
+        return "\n".join([f"{self.verdict.value}: {self.run}, {steps}", *remark, *map(str, self.findings)])
+
     def to_dict(self) -> dict[str, Any]:
         """The JSON object of ``gradscope check --format json``; holds no NaN and no Infinity."""
         return {
@@ -114,6 +123,7 @@ class Report:
             "run": self.run,
             "verdict": self.verdict.value,
             "steps": self.steps,
+            "remark": self.remark,
             "findings": [f.to_dict() for f in self.findings],
         }
 

@@ -63,7 +63,7 @@ class Block:
         return Block(self.table, self.steps[rows], self.entities, columns, valid)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Grid:
     """One column of one table: ``values`` and ``present`` are (S, E); where not present, the value is NaN and means nothing."""
 
@@ -76,6 +76,9 @@ class Grid:
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(name for name, _ in self.entities)
+
+    def __repr__(self) -> str:
+        return f"<Grid {self.column!r}, {len(self.steps):,} steps x {len(self.entities):,}>"
 
     @property
     def empty(self) -> bool:

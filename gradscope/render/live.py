@@ -121,7 +121,7 @@ class LiveView:
         step = min(self._taken, self.total - 1)
         self._findings.append((step, finding))
         if not self._live:
-            self._say(f"{self.name}: step {step + 1:,}: {_said(finding)}")
+            self._say(f"{self.name}: step {step + 1:,}: {plain(str(finding))}")
 
     def _say(self, line: str) -> None:
         self._stream.write(f"{line}\n")
@@ -175,15 +175,11 @@ class LiveView:
         """The findings so far, the latest last."""
         shown = self._findings[-FINDING_LINES:]
         lines = [
-            Text.assemble((f"step {step + 1:,}  ", "dim"), (_said(f), SEVERITY[f.severity]), no_wrap=True, overflow="ellipsis")
+            Text.assemble((f"step {step + 1:,}  ", "dim"), (plain(str(f)), SEVERITY[f.severity]), no_wrap=True, overflow="ellipsis")
             for step, f in shown
         ]
         before = len(self._findings) - len(shown)
         return [Text(f"{before} before", style="dim"), *lines] if before else lines
-
-
-def _said(finding: Finding) -> str:
-    return f"{finding.severity.value} {finding.code} {finding.rule}: {plain(finding.message)}"
 
 
 def duration(seconds: float) -> str:

@@ -63,7 +63,7 @@ def test_json_is_all_of_stdout(here: Path) -> None:
     result = gradscope("run", "small.yaml", "--format", "json")
     verdict = json.loads(result.stdout)
     assert verdict["steps"] == 6
-    assert set(verdict) == {"schema_version", "run", "verdict", "steps", "findings"}
+    assert set(verdict) == {"schema_version", "run", "verdict", "steps", "remark", "findings"}
 
 
 def test_the_runs_folder_comes_from_the_option_or_the_environment(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -136,6 +136,12 @@ def test_no_room_for_a_temporary_folder_costs_what_memory_may_not_hold(tmp_path:
     assert run.status is Status.FINISHED
 
 
+def test_a_grid_prints_as_what_it_holds_without_its_values() -> None:
+    sink = MemorySink(MANIFEST)
+    store(sink, [values("layers", range(1200), [("a", 0), ("b", 0)], np.random.default_rng(0), ("forward_norm",))])
+    assert repr(sink.run().grid("layers", "forward_norm")) == "<Grid 'forward_norm', 1,200 steps x 2>"
+
+
 def test_two_blocks_of_the_same_rows_make_one_row_of_both() -> None:
     draw = np.random.default_rng(0)
     first = values("layers", range(4), [("a", 0), ("b", 0)], draw, ("forward_norm",))
