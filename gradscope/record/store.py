@@ -28,8 +28,9 @@ class RunFolder:
     ``recording.lost_rows``.
     """
 
-    def __init__(self, path: Path, lock: WriterLock, manifest: Manifest) -> None:
+    def __init__(self, path: Path, lock: WriterLock, manifest: Manifest, before: Manifest | None = None) -> None:
         self.path = path
+        self._before = before
         self._lock: WriterLock | None = lock
         self._manifest = manifest
         self._losses = Losses(str(path), manifest)
@@ -51,7 +52,8 @@ class RunFolder:
 
     @classmethod
     def reopen(cls, path: str | Path, *, from_step: int | None = None) -> RunFolder:
-        """A run folder to go on with. Its rows of ``from_step`` and later are cut first; without it all are kept.
+        """A run folder to go on with. Its rows of ``from_step`` and later are cut first; without it all are kept, and where
+        nothing is added the run ends as it had ended before.
 
         Raises ``RunFolderError`` where it is no run folder or another process writes it, ``FormatVersionError`` where it was
         recorded in another format: such a run can be read, but not gone on with.
@@ -67,10 +69,11 @@ class RunFolder:
             lock.release()
             raise FormatVersionError(f"{path}: recorded in format {manifest.format}; it can be read, but not gone on with")
         going_on = replace(manifest, status=Status.RUNNING, reason=None, finished=None)
-        return cls(path, lock, going_on)._started(from_step)
+        return cls(path, lock, going_on, manifest if from_step is None else None)._started(from_step)
 
     def append(self, block: Block) -> None:
         """Store a block; see the class for what happens where it cannot be."""
+        self._before = None
         try:
             if self._lock is None:
                 raise RowsLostError(block.rows, "the run was closed before")
@@ -80,7 +83,7 @@ class RunFolder:
 
     def describe(self, manifest: Manifest) -> None:
         """Replace the manifest, at once and whole."""
-        self._manifest = manifest
+        self._manifest, self._before = manifest, None
         try:
             self._write_manifest()
         except OSError as error:
@@ -95,7 +98,7 @@ class RunFolder:
                 table.close()
             except RowsLostError as error:
                 self._losses.add(error.rows, error)
-        self.describe(self._manifest)
+        self.describe(self._before or self._manifest)
         self._lock.release()
         self._lock = None
 

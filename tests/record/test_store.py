@@ -208,6 +208,19 @@ def test_going_on_without_a_cut_keeps_every_row_and_says_running(folder: Path) -
     assert same(load_run(folder), in_memory(blocks))
 
 
+def test_a_run_that_is_reopened_and_let_go_ends_as_it_had_ended(folder: Path) -> None:
+    store(RunFolder.create(folder, MANIFEST), training(20), replace(FINISHED, reason="it had learned"))
+    before = load_run(folder).manifest
+    RunFolder.reopen(folder).close()
+    assert load_run(folder).manifest == before
+    RunFolder.reopen(folder, from_step=10).close()
+    assert load_run(folder).status is Status.INTERRUPTED
+    again = RunFolder.reopen(folder)
+    again.append(next(training(5)))
+    again.close()
+    assert load_run(folder).status is Status.INTERRUPTED
+
+
 @pytest.mark.usefixtures("short_journals")
 @pytest.mark.parametrize("left", ["journal", "part"])
 def test_a_writer_that_dies_between_a_new_file_and_the_old_doubles_nothing(folder: Path, left: str, tmp_path: Path) -> None:
