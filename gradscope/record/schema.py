@@ -61,7 +61,11 @@ STEPS = Table(
         ),
         Column("loss_scale", "the gradient scaler's scale; null without one"),
         Column("update_norm", "L2 norm of the change of all parameters in this step"),
-        Column("relative_update", "norm of the matrices' change over theirs after it, each counted as LeCun-sized at least", "ratio"),
+        Column(
+            "relative_update",
+            "norm of the matrices' change over theirs after it, each counted as LeCun-sized at least",
+            "ratio",
+        ),
         Column("displacement", "norm of all parameters' change since the recording began over their norm then", "ratio"),
         Column("displacement_norm", "L2 norm of all parameters' change since the recording began"),
         Column("grad_cosine", "cosine between this step's gradient and that of the sampled step before", "cosine"),

@@ -175,7 +175,9 @@ class LiveView:
         """The findings so far, the latest last."""
         shown = self._findings[-FINDING_LINES:]
         lines = [
-            Text.assemble((f"step {step + 1:,}  ", "dim"), (plain(str(f)), SEVERITY[f.severity]), no_wrap=True, overflow="ellipsis")
+            Text.assemble(
+                (f"step {step + 1:,}  ", "dim"), (plain(str(f)), SEVERITY[f.severity]), no_wrap=True, overflow="ellipsis"
+            )
             for step, f in shown
         ]
         before = len(self._findings) - len(shown)
