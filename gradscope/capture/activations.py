@@ -41,6 +41,11 @@ class Activation:
     overwrites: bool = False
     """Whether the module works in place, so that its inputs are gone once it has run."""
 
+    @property
+    def asks_inputs(self) -> bool:
+        """Whether its inputs tell something: which of them saturate, or which units are dead."""
+        return self.kind == "two-sided" or (self.kind == "one-sided" and self.alive_low > -float("inf"))
+
     def saturated(self, inputs: Tensor) -> Tensor:
         """Share of the entries on a flat part: (k, rows, units) -> (k,) float64."""
         wide = torch.float32 if inputs.device.type == "mps" else torch.float64

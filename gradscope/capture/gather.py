@@ -57,12 +57,10 @@ class Gather:
         self.repeated: set[int] = set()
         """Slots whose output got two gradients in one turn: the norm of their sum is not known."""
         self.same = self.memory.same
-        self._returned: set[int] = set()
-        self._reached: set[tuple[int, int]] = set()
-        self._seen: list[tuple[int, int, int, int]] = []
-        """Turn, slot, rows and entries of each output."""
-        self._shared: list[tuple[int, int]] = []
-        """Turn and slot of each share that is summed."""
+        self._reached: defaultdict[int, set[int]] = defaultdict(set)
+        """By turn, the slots to whose output a gradient came back; a turn that is not here does not count."""
+        self._seen: list[tuple[int, list[int], int, int]] = []
+        """Turn and slots of outputs of one shape, and the rows and entries of each."""
         self._results: list[tuple[int, str, list[int], Tensor]] = []
         self._alive: dict[tuple[int, tuple[int, ...], torch.Size], tuple[int, list[int], Tensor]] = {}
         self._size = 0
@@ -96,15 +94,15 @@ class Gather:
 
     def output(self, pile: Pile | None, slot: int, output: Tensor, rows: int, entries: int) -> None:
         """A station's output; norm, mean and deviation. Without a pile it is large: ``rows`` and ``entries`` are its head's."""
-        self._seen.append((self.turn, slot, rows, entries))
         if pile is None:
+            self._seen.append((self.turn, [slot], rows, entries))
             output = output.detach()
             self.device = output.device
             values = head(output).to(wide(self.device))
             self._emit("forward", slot, self._norm(output, slot, "forward"))
             self._emit("squares", slot, torch.linalg.vector_norm(values).square())
             self._emit("sums", slot, values.sum())
-        elif self.first or self.keys[slot] in self.memory.eager:
+        elif self.first or ((eager := self.memory.eager) and self.keys[slot] in eager):
             self._copied.append((slot, output, output._version))
             self.wait(pile, slot, output.detach().clone(), entries)
         else:
@@ -112,15 +110,11 @@ class Gather:
 
     def passed(self, slot: int, rows: int, entries: int) -> None:
         """A station without a value: only the gradient that comes back to it will be seen."""
-        self._seen.append((self.turn, slot, rows, entries))
+        self._seen.append((self.turn, [slot], rows, entries))
 
     def inputs(self, slot: int, inputs: Tensor, dim: int, activation: Activation, pile: Pile | None = None) -> None:
         """An activation's inputs: the share of its entries on a flat part, or which units pass something on."""
-        if activation.kind == "two-sided":
-            self._shared.append((self.turn, slot))
-        elif activation.kind == "one-sided" and activation.alive_low > -float("inf"):
-            self._by_slope.add(slot)
-        else:
+        if not activation.asks_inputs:
             return
         if pile is None:
             inputs = head(inputs.detach())
@@ -131,10 +125,10 @@ class Gather:
 
     def gradient(self, pile: Pile | None, slot: int, gradient: Tensor, turn: int, entries: int, dim: int | None) -> None:
         """The gradient that reached a station's output; with ``dim``, also which units passed any of it on."""
-        if (turn, slot) in self._reached:
+        reached = self._reached[turn]
+        if slot in reached:
             self.repeated.add(slot)
-        self._reached.add((turn, slot))
-        self._returned.add(turn)
+        reached.add(slot)
         if pile is not None:
             self.wait(pile, slot, gradient, entries)
             return
@@ -160,6 +154,9 @@ class Gather:
         self._copied = []
         with torch.no_grad():
             for pile in filled:
+                if pile.question == "output":
+                    like = pile.tensors[0]
+                    self._seen.append((self.turn, [*pile.slots], len(like) if like.dim() else 1, like.numel()))
                 for slot in pile.take_overwritten():  # a part of a sum is gone: so is the sum
                     self._overwritten.update((column, slot) for column in LOST[pile.question])
                     if pile.question == "output":
@@ -170,7 +167,7 @@ class Gather:
 
     def seen(self) -> list[int]:
         """The slots that a forward pass which a gradient came back to has called."""
-        return sorted({slot for turn, slot, _, _ in self._seen if turn in self._returned})
+        return sorted({slot for turn, slots, _, _ in self._seen if turn in self._reached for slot in slots})
 
     def finish(self, processes: Processes, inverse_scale: Tensor | None, kept: Sequence[int]) -> tuple[dict[str, Tensor], Sums]:
         """Everything gathered in the slots ``kept``: vectors on the device, and what makes columns of them on the host."""
@@ -179,7 +176,7 @@ class Gather:
         order: dict[str, list[int]] = {}
         parts: defaultdict[str, list[Tensor]] = defaultdict(list)
         for turn, column, slots, values in self._results:
-            if turn < 0 or turn in self._returned:
+            if turn < 0 or turn in self._reached:
                 order.setdefault(column, []).extend(slots)
                 parts[column].append(values)
         for column in SUMS:
@@ -192,8 +189,9 @@ class Gather:
         passing = [self._passing_units(slots, alive) for slots, alive in self._units_by_width().values()]
         self._results, self._alive, self._last = [], {}, None
         lost = self._overwritten | {(column, slot) for slot in self.repeated for column in ("backward", "backward_in")}
+        counts = self._counts(order.get("saturated", []))
         sums = Sums(
-            self.memory, list(self.keys), list(kept), order, self._counts(), lost, self._by_slope, dict(self._narrow), self.same
+            self.memory, list(self.keys), list(kept), order, counts, lost, self._by_slope, dict(self._narrow), self.same
         )
         if processes.many:
             return exchanged(processes, sums, vectors, passing, self.device)
@@ -212,6 +210,7 @@ class Gather:
             if pile.activation.kind == "two-sided":
                 self._results.append((self.turn, "saturated", slots, pile.activation.saturated(units)))
             else:
+                self._by_slope.update(slots)
                 self._units(slots, pile.activation.alive(units), self.turn)
             return
         # moments need float64; the norm of a gradient that float32 holds does not
@@ -258,7 +257,7 @@ class Gather:
         """Slots, and which of their units passed something on, of the turns that count."""
         widths: dict[int, tuple[list[int], list[Tensor]]] = {}
         for turn, slots, alive in self._alive.values():
-            if turn < 0 or turn in self._returned:
+            if turn < 0 or turn in self._reached:
                 mine = widths.setdefault(alive.shape[1], ([], []))
                 mine[0].extend(slots)
                 mine[1].append(alive)
@@ -274,16 +273,15 @@ class Gather:
             units = units.new_zeros((len(once), units.shape[1]), dtype=torch.float32).index_add_(0, at, units.float()) > 0
         return once, units
 
-    def _counts(self) -> Floats:
-        """(3, slots): rows, entries and summed shares of each, over the turns that count."""
+    def _counts(self, shared: list[int]) -> Floats:
+        """(3, slots): rows, entries and summed shares of each, over the turns that count; ``shared`` has a slot a share."""
         counts = np.zeros((3, len(self.keys)))
-        for turn, slot, rows, entries in self._seen:
-            if turn in self._returned:
-                counts[0, slot] += rows
-                counts[1, slot] += entries
-        for turn, slot in self._shared:
-            if turn in self._returned:
-                counts[2, slot] += 1
+        for turn, slots, rows, entries in self._seen:
+            if turn in self._reached:
+                counts[0, slots] += rows  # a turn has each slot once
+                counts[1, slots] += entries
+        if shared:
+            counts[2] = np.bincount(shared, minlength=len(self.keys))
         return counts
 
 

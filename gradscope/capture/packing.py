@@ -1,10 +1,10 @@
 """Norms and counts of many tensors with few operations, exact where float32 would underflow.
 
-Small tensors are copied into a flat float64 scratch, sorted by size, so that all tensors of one size are the rows of one matrix
-and a statistic of all of them is one operation. Large ones are read in place. The squares of a
-float32 underflow near 1e-23 and overflow near 1e19, so a large tensor is read in float64 until a host-side look at its
-values (``learn``) has shown that float32 serves; a float32 norm that falls outside that range all the same is reported as
-absent by ``learn``, never as a wrong number.
+Small tensors are copied into a flat scratch, sorted by size, so that all tensors of one size are the rows of one matrix and
+a statistic of all of them is one operation: what compares entries in the type they have, what adds them up in float64. Large
+ones are read in place. The squares of a float32 underflow near 1e-23 and overflow near 1e19, so a large tensor is read in
+float64 until a host-side look at its values (``learn``) has shown that float32 serves; a float32 norm that falls outside that
+range all the same is reported as absent by ``learn``, never as a wrong number.
 """
 
 from __future__ import annotations
@@ -48,6 +48,8 @@ def is_settled(norms: Floats) -> Bools:
 
 _KIND: Callable[[Tensor], tuple[torch.dtype, torch.layout]] = attrgetter("dtype", "layout")
 PLAIN = {(torch.float32, torch.strided)}
+NARROW = {torch.float32, torch.float16, torch.bfloat16, torch.complex64}
+"""Types whose values float32 holds as they are."""
 
 
 def kinds_of(tensors: Iterable[Tensor]) -> set[tuple[torch.dtype, torch.layout]]:
@@ -100,27 +102,33 @@ class Scratch:
     It lies at the beginning of ``room``, where that is given.
     """
 
-    def __init__(self, packing: Packing, room: Tensor | None = None) -> None:
+    def __init__(self, packing: Packing, dtype: torch.dtype, room: Tensor | None = None) -> None:
         small = [packing.sizes[i] for i in packing.small]
         samples = [packing.sampled(i) for i in packing.big]
         if room is None:
-            room = torch.zeros(packing.entries, dtype=packing.dtype, device=packing.device)
+            room = torch.zeros(packing.entries, dtype=dtype, device=packing.device)
         self.flat = room[: packing.entries]
         self.small = self.flat[: sum(small)]
         pieces = torch.split(self.flat, small + samples)
         self.views = [v.view(packing.shapes[i]) for v, i in zip(pieces, packing.small, strict=False)]
         self.samples = pieces[len(small) :]
         self.rows = packing.matrices(self.small)
+        self.runs = packing.runs(self.small)
+
+    def widened(self, narrow: Scratch) -> Scratch:
+        """Takes the entries of another, whose type this one's holds; gives itself."""
+        self.flat.copy_(narrow.flat)
+        return self
 
 
 class Packing:
     """Statistics of a fixed list of tensors of fixed shapes, all on one device; each result is (n,), in pieces, in ``order``.
 
     ``tensors`` given to the methods are parallel to the ``shapes`` of the constructor; a ``None`` among them reads as zeros
-    and is for the caller to mark as absent. ``staging`` is room for the entries of all small ones in float32, on a CPU.
+    and is for the caller to mark as absent.
     """
 
-    def __init__(self, shapes: Sequence[torch.Size], device: torch.device, staging: Tensor | None = None) -> None:
+    def __init__(self, shapes: Sequence[torch.Size], device: torch.device) -> None:
         self.shapes = tuple(shapes)
         self.sizes = sizes = tuple(s.numel() for s in shapes)
         self.device = device
@@ -136,9 +144,6 @@ class Packing:
                 self.groups[-1] = (self.groups[-1][0] + 1, sizes[i])
             else:
                 self.groups.append((1, sizes[i]))
-        self._staged = None if staging is None else staging[: sum(sizes[i] for i in small)]
-        self._runs = [] if self._staged is None else self._joined(self._staged)
-        self._staged_rows = [] if self._staged is None else self.matrices(self._staged)
         self.careful: dict[str, set[int]] = {}
         """The large tensors that are read in float64, by what they are: a gradient may underflow where its weight does not."""
         self.learnt: dict[str, set[int]] = {}
@@ -146,28 +151,25 @@ class Packing:
 
     def load(
         self, scratch: Scratch, tensors: Sequence[Tensor | None], *, whole: bool, alike: bool = False, sampled: bool = True
-    ) -> list[Tensor]:
+    ) -> None:
         """Copies the small tensors and, where ``sampled``, the samples of the large ones into the scratch by a few fused calls.
 
-        Gives the rows of the scratch, or until the next call the same in float32 where they were joined in it: what compares
-        entries is twice as fast there, and as exact.
-
         ``whole`` says that all are there and have their shapes: nothing is looked at one by one. ``alike``, that all of these
-        are ``PLAIN``: on a CPU those of one shape are then joined first, which costs less than a copy each.
+        have the scratch's own type: on a CPU those of one shape are then joined, which costs less than a copy each.
         """
         if whole:
             all_there = cast(Sequence[Tensor], tensors)
             samples = [all_there[i].reshape(-1)[:: self._stride(i)] for i in self.big] if sampled else []
-            if alike and self._staged is not None:
-                for at, joined in self._runs:
+            targets = [*scratch.samples] if sampled else []
+            if alike and self.device.type == "cpu":
+                for at, joined in scratch.runs:
                     (torch.cat if self.shapes[at[0]] else torch.stack)([all_there[i] for i in at], out=joined)
-                scratch.small.copy_(self._staged)
-                if samples:
-                    torch._foreach_copy_(scratch.samples, samples)
-                return self._staged_rows
-            if targets := [*scratch.views, *(scratch.samples if sampled else ())]:
-                torch._foreach_copy_(targets, [all_there[i] for i in self.small] + samples)
-            return scratch.rows
+            else:
+                targets += scratch.views
+                samples += [all_there[i] for i in self.small]
+            if targets:
+                torch._foreach_copy_(targets, samples)
+            return
         into, source = [], []
         for view, i in zip(scratch.views, self.small, strict=True):
             tensor = tensors[i]
@@ -188,39 +190,49 @@ class Packing:
                 piece.zero_()
         if into:
             torch._foreach_copy_(into, source)
-        return scratch.rows
 
     def matrices(self, small: Tensor) -> list[Tensor]:
         """The entries of the small tensors as one (count, size) matrix per size."""
         places = torch.split(small, [c * n for c, n in self.groups])
         return [p.view(c, n) for p, (c, n) in zip(places, self.groups, strict=True)]
 
-    # ---- statistics: ``scratch`` holds what ``load`` read of the same ``tensors``, ``rows`` is what it gave
+    def runs(self, small: Tensor) -> list[tuple[list[int], Tensor]]:
+        """The small tensors of one shape, and where their entries lie, joined along their first dimension."""
+        runs: dict[torch.Size, list[int]] = {}
+        for i in self.small:
+            runs.setdefault(self.shapes[i], []).append(i)
+        places = torch.split(small, [len(at) * self.sizes[at[0]] for at in runs.values()])
+        return [
+            (at, place.view(len(at) * shape[0], *shape[1:]) if shape else place)
+            for (shape, at), place in zip(runs.items(), places, strict=True)
+        ]
+
+    # ---- statistics: ``scratch`` holds what ``load`` read of the same ``tensors``
 
     def norms(self, kind: str, scratch: Scratch, tensors: Sequence[Tensor | None]) -> list[Tensor]:
-        """L2 norm of each tensor; ``kind`` says what they are, see ``learn``."""
+        """L2 norm of each tensor, the small ones in the scratch's type; ``kind`` says what they are, see ``learn``."""
         small = [torch.linalg.vector_norm(r, dim=1) for r in scratch.rows]
         return self._gather(small, self._big_norms(kind, tensors)) if self.big else small
 
-    def maxima(self, rows: Sequence[Tensor], tensors: Sequence[Tensor | None]) -> list[Tensor]:
+    def maxima(self, scratch: Scratch, tensors: Sequence[Tensor | None]) -> list[Tensor]:
         """Largest absolute entry of each tensor; NaN where there is one."""
         rest = []
         for t in self._bigs(tensors):
             low, high = torch.aminmax(t)
             rest.append(torch.maximum(-low, high))
-        small = [r.abs().amax(1) if r.shape[1] else r.new_zeros(len(r)) for r in rows]
+        small = [r.abs().amax(1) if r.shape[1] else r.new_zeros(len(r)) for r in scratch.rows]
         return self._gather(small, rest)
 
-    def zeros(self, rows: Sequence[Tensor], tensors: Sequence[Tensor | None]) -> list[Tensor]:
+    def zeros(self, scratch: Scratch, tensors: Sequence[Tensor | None]) -> list[Tensor]:
         """Entries of each tensor that are exactly 0. A comparison whose result is a float is the one that sums fast."""
         rest = [t.numel() - torch.count_nonzero(t) for t in self._bigs(tensors)]
-        zero = (torch.eq(r, 0, out=torch.empty_like(r, dtype=torch.float32)) for r in rows)  # counts up to 2^24 exactly
+        zero = (torch.eq(r, 0, out=torch.empty_like(r, dtype=torch.float32)) for r in scratch.rows)  # counts up to 2^24 exactly
         return self._gather([r.sum(1) for r in zero], rest)
 
-    def nonfinite(self, rows: Sequence[Tensor], tensors: Sequence[Tensor | None]) -> list[Tensor]:
+    def nonfinite(self, scratch: Scratch, tensors: Sequence[Tensor | None]) -> list[Tensor]:
         """Entries of each tensor that are NaN or infinite: x - x is 0 for all others, and cheaper than isfinite."""
         rest = [torch.count_nonzero(t - t) for t in self._bigs(tensors)]
-        return self._gather([(r - r).nan_to_num_(nan=1.0).sum(1) for r in rows], rest)
+        return self._gather([(r - r).nan_to_num_(nan=1.0).sum(1) for r in scratch.rows], rest)
 
     def dots(self, a: Tensor, b: Tensor) -> list[Tensor]:
         """Inner product of each tensor of one scratch's ``flat`` with its like in another's; samples count for the whole."""
@@ -277,17 +289,6 @@ class Packing:
 
     def _stride(self, i: int) -> int:
         return -(-self.sizes[i] // SAMPLE)
-
-    def _joined(self, staged: Tensor) -> list[tuple[list[int], Tensor]]:
-        """The small tensors of one shape, and where they are joined along their first dimension."""
-        runs: dict[torch.Size, list[int]] = {}
-        for i in self.small:
-            runs.setdefault(self.shapes[i], []).append(i)
-        places = torch.split(staged, [len(at) * self.sizes[at[0]] for at in runs.values()])
-        return [
-            (at, place.view(len(at) * shape[0], *shape[1:]) if shape else place)
-            for (shape, at), place in zip(runs.items(), places, strict=True)
-        ]
 
     def _gather(self, small: list[Tensor], big: Sequence[Tensor]) -> list[Tensor]:
         parts = [p.to(self.dtype) for p in small]

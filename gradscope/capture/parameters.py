@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from gradscope.capture.distributed import Processes
-from gradscope.capture.packing import PLAIN, SMALL, Scratch, kinds_of, local, wide
+from gradscope.capture.packing import NARROW, PLAIN, SMALL, Scratch, kinds_of, local, wide
 from gradscope.capture.portions import Portions
 from gradscope.capture.weights import Weights
 from gradscope.record.grid import Bools
@@ -42,13 +42,13 @@ class Parameters(Portions):
         super().__init__(named, processes)
         self.of_weights = Weights(self)
         self._gradients, self._other = self.scratches(), self.scratches()
-        self._past: tuple[list[Tensor], Tensor] | None = None
+        self._wide = False
+        """Whether gradients are kept in float64 though their parameters are narrower."""
+        self._past: tuple[list[Scratch], Tensor] | None = None
         """The gradients at the last call of ``cosine``, in ``_other``, and their square."""
         self._masks: dict[bytes, Tensor] = {}
         self.every = np.ones(len(self.items), bool)
         """Of all parameters; never written into."""
-        self._norms_only: list[Scratch] | None = None
-        """Where gradients are copied of which norms alone are read; ``_gradients`` keeps the others for ``cosine``."""
         self._in_scratch: Reading | None = None
         self._square = torch.zeros(())
         """Of all gradients as they lie in ``_gradients``."""
@@ -78,16 +78,14 @@ class Parameters(Portions):
         tensors = grads if dense else [None if g is None else self._stored(g) for g in grads]
         present = np.array([g is not None for g in grads], bool) if there is not grads else self.every
         whole, alike = dense and there is grads, kinds == PLAIN
-        if not full and self._norms_only is None:
-            self._norms_only = self.passing_scratches()
         norms, maxima, zeros, nonfinite = [], [], [], []
-        for (at, pack), scratch in zip(self.parts, self._gradients if full else self._norms_only or [], strict=True):
+        for (at, pack), scratch, room in zip(self.parts, self._scratches_for(kinds, full=full), self.one, strict=True):
             mine = tensors if self.in_order else [tensors[i] for i in at]
-            rows = pack.load(scratch, mine, whole=whole, alike=alike, sampled=full)
-            norms.append(pack.norms("gradient", scratch, mine))
+            pack.load(scratch, mine, whole=whole, alike=alike, sampled=full)
+            norms.append(pack.norms("gradient", room.widened(scratch), mine))
             if full:
-                maxima.append(pack.maxima(rows, mine))
-                zeros.append(pack.zeros(rows, mine))
+                maxima.append(pack.maxima(scratch, mine))
+                zeros.append(pack.zeros(scratch, mine))
         norm = self.join(norms)
         of_all = {"grad_norm": self.processes.norms(norm)}
         if full:
@@ -99,7 +97,7 @@ class Parameters(Portions):
                 of_all["nonfinite_count"] = torch.zeros_like(norm)
             else:
                 for (at, pack), scratch in zip(self.parts, self._gradients, strict=True):
-                    nonfinite.append(pack.nonfinite(scratch.rows, [tensors[i] for i in at]))
+                    nonfinite.append(pack.nonfinite(scratch, [tensors[i] for i in at]))
                 of_all["nonfinite_count"] = self.join(nonfinite)
             of_all["nonfinite_count"] = self.processes.sums(of_all["nonfinite_count"])
         if inverse_scale is not None:
@@ -160,7 +158,7 @@ class Parameters(Portions):
         past, self._past = self._past, None
         if reading is not self._in_scratch:
             return None
-        now = [scratch.flat for scratch in self._gradients]
+        now = self._gradients
         square = self._square if self.plain else self.dot(now, now)
         self._past = (now, square)
         self._in_scratch = None
@@ -179,19 +177,32 @@ class Parameters(Portions):
             [{kind: sorted(at) for kind, at in sets.items()} for sets in every]
             for every in ([pack.careful for _, pack in self.parts], [pack.learnt for _, pack in self.parts])
         )
-        past = None if self._past is None else ([flat.clone() for flat in self._past[0]], self._past[1].clone())
-        return {**self.of_weights.state_dict(), "past": past, "careful": careful, "learnt": learnt}
+        past = None if self._past is None else ([scratch.flat.clone() for scratch in self._past[0]], self._past[1].clone())
+        return {**self.of_weights.state_dict(), "wide": self._wide, "past": past, "careful": careful, "learnt": learnt}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.of_weights.load_state_dict(state)
+        if state.get("wide"):  # one of an earlier version lacks it
+            self._widen()
         if (past := state["past"]) is not None:
-            flats = [flat.to(scratch.flat, copy=True) for flat, scratch in zip(past[0], self._other, strict=True)]
-            self._past = (flats, past[1].to(self.device))
+            for scratch, flat in zip(self._other, past[0], strict=True):
+                scratch.flat.copy_(flat)
+            self._past = (self._other, past[1].to(self.device))
         for (_, pack), careful, learnt in zip(self.parts, state["careful"], state["learnt"], strict=True):
             pack.careful = {kind: set(at) for kind, at in careful.items()}
             pack.learnt = {kind: set(at) for kind, at in learnt.items()}
 
     # ---- inside
+
+    def _scratches_for(self, kinds: set[tuple[torch.dtype, torch.layout]], *, full: bool) -> list[Scratch]:
+        """Where gradients of these types are copied; in full where they stay until the next ones have come."""
+        if kinds != PLAIN and not self._wide and any(dtype not in NARROW for dtype, _ in kinds):
+            self._widen()  # a parameter may ask for gradients wider than itself
+        return self._gradients if full else self.one if self._wide else self.passing
+
+    def _widen(self) -> None:
+        self._wide = True
+        self._gradients, self._other, self._past = self.scratches(wide), self.scratches(wide), None
 
     def _stored(self, gradient: Tensor) -> Tensor:
         """A gradient's entries; a small sparse one's with all its zeros."""

@@ -79,7 +79,9 @@ class Memory:
         self.filled: list[Pile] = []
         """The piles on which something lies."""
         self._piles: dict[Hashable, Pile] = {}
-        self._scratch: dict[Hashable, tuple[Tensor, list[Tensor]]] = {}
+        self._rooms: dict[tuple[torch.dtype, torch.device], Tensor] = {}
+        self._places: dict[Hashable, tuple[Tensor, list[Tensor]]] = {}
+        """By shape, type and device of a tensor: a room and the places of the first, second ... such tensor in it."""
 
     def slot(self, key: Key, width: int) -> int:
         found = self.slots.get(key)
@@ -123,14 +125,23 @@ class Memory:
         self.filled = []
 
     def stacked(self, tensors: list[Tensor], dtype: torch.dtype) -> Tensor:
-        """Tensors of one shape as (k, *shape) in ``dtype``, in a scratch that the next call with the like overwrites."""
-        first = tensors[0]
-        key = (len(tensors), first.shape, dtype, first.device)
-        found = self._scratch.get(key)
-        if found is None:
-            if len(self._scratch) >= SHAPES_LIMIT:
-                self._scratch.clear()
-            whole = torch.empty((len(tensors), *first.shape), dtype=dtype, device=first.device)
-            found = self._scratch[key] = (whole, list(whole.unbind(0)))
-        torch._foreach_copy_(found[1], tensors)
-        return found[0]
+        """Tensors of one shape as (k, *shape) in ``dtype``, in a scratch that the next call overwrites.
+
+        All shapes share one room for each type: what was written last is what a cache still holds.
+        """
+        first, k = tensors[0], len(tensors)
+        entries = k * first.numel()
+        kind = (dtype, first.device)
+        room = self._rooms.get(kind)
+        if room is None or room.numel() < entries:
+            room = self._rooms[kind] = torch.empty(entries, dtype=dtype, device=first.device)
+        key = (first.shape, *kind)
+        whole, places = self._places.get(key, (room, []))
+        if len(places) < k or whole is not room:
+            if len(self._places) >= SHAPES_LIMIT:
+                self._places.clear()
+            fit = room.numel() // max(1, first.numel())
+            places = list(room[: fit * first.numel()].view(fit, *first.shape).unbind(0))
+            self._places[key] = room, places
+        torch._foreach_copy_(places[:k], tensors)
+        return room[:entries].view(k, *first.shape)

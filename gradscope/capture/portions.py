@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from gradscope.capture.distributed import Processes
-from gradscope.capture.packing import SAMPLE, SMALL, Packing, Scratch, local, wide
+from gradscope.capture.packing import NARROW, SAMPLE, SMALL, Packing, Scratch, local, wide
 from gradscope.record.grid import Bools, Floats
 
 PORTION = 65_536
@@ -30,11 +30,9 @@ class Portions:
         self.device = self.items[0].device if self.items else torch.device("cpu")
         self.parts: list[tuple[list[int], Packing]] = []
         shapes = [local(p.detach()).shape for p in self.items]
-        staging = torch.empty(2 * PORTION, dtype=torch.float32, device="cpu")  # no portion holds more
         for device in dict.fromkeys(p.device for p in self.items):
             mine = [i for i, p in enumerate(self.items) if p.device == device]
-            room = staging if device.type == "cpu" else None
-            self.parts += [(at, Packing([shapes[i] for i in at], device, room)) for at in _portions(mine, shapes, device)]
+            self.parts += [(at, Packing([shapes[i] for i in at], device)) for at in _portions(mine, shapes, device)]
         self.in_order = len(self.parts) == 1 and self.parts[0][0] == list(range(len(self.items)))
         order = [at[j] for at, pack in self.parts for j in pack.order]
         back = sorted(range(len(order)), key=order.__getitem__)
@@ -43,16 +41,24 @@ class Portions:
         # no shards, no samples: an inner product over all is one of each part
         self.plain = not any(pack.big for _, pack in self.parts) and not any(processes.sharded)
 
-    def scratches(self) -> list[Scratch]:
-        return [Scratch(pack) for _, pack in self.parts]
+        self.passing = self._over_one_another(self.kept)
+        """For what is read before the next portion is."""
+        self.one, self.other = self._over_one_another(wide), self._over_one_another(wide)
+        """The same in float64, where entries are added up."""
 
-    def passing_scratches(self) -> list[Scratch]:
-        """Those that lie on one another: for what is read before the next portion is."""
+    def kept(self, device: torch.device) -> torch.dtype:
+        """The type in which entries are kept from one moment to another: what is not read again soon should be small."""
+        return torch.float32 if all(p.dtype in NARROW for p in self.items) else wide(device)
+
+    def scratches(self, dtype: Callable[[torch.device], torch.dtype] | None = None) -> list[Scratch]:
+        return [Scratch(pack, (dtype or self.kept)(pack.device)) for _, pack in self.parts]
+
+    def _over_one_another(self, dtype: Callable[[torch.device], torch.dtype]) -> list[Scratch]:
         rooms = {
-            device: torch.zeros(max(p.entries for _, p in self.parts if p.device == device), dtype=wide(device), device=device)
+            device: torch.zeros(max(p.entries for _, p in self.parts if p.device == device), dtype=dtype(device), device=device)
             for device in {pack.device for _, pack in self.parts}
         }
-        return [Scratch(pack, rooms[pack.device]) for _, pack in self.parts]
+        return [Scratch(pack, room.dtype, room) for _, pack in self.parts for room in [rooms[pack.device]]]
 
     def weights(self, at: Sequence[int]) -> Sequence[Tensor]:
         """What this process holds of these parameters, to be read without gradient."""
@@ -82,13 +88,14 @@ class Portions:
         whole = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
         return whole if self._order is None else whole.index_select(0, self._order)
 
-    def dot(self, a: list[Tensor], b: list[Tensor]) -> Tensor:
+    def dot(self, a: Sequence[Scratch], b: Sequence[Scratch]) -> Tensor:
         """Inner product over all parameters, a scalar."""
-        return self.total([self.product(k, x, y) for k, (x, y) in enumerate(zip(a, b, strict=True))])
+        pairs = zip(self.one, a, self.other, b, strict=True)
+        return self.total([self.product(k, x.widened(u), y.widened(v)) for k, (x, u, y, v) in enumerate(pairs)])
 
-    def product(self, k: int, a: Tensor, b: Tensor) -> list[Tensor]:
-        """Part ``k`` of an inner product, for ``total``."""
-        return [torch.dot(a, b)] if self.plain else self.parts[k][1].dots(a, b)
+    def product(self, k: int, a: Scratch, b: Scratch) -> list[Tensor]:
+        """Part ``k`` of an inner product, for ``total``, in the type of the scratches."""
+        return [torch.dot(a.flat, b.flat)] if self.plain else self.parts[k][1].dots(a.flat, b.flat)
 
     def total(self, products: list[list[Tensor]]) -> Tensor:
         if self.plain:

@@ -30,6 +30,7 @@ class Station:
         self.name = name
         self.module = module
         self.activation = activation
+        self.asks_inputs = activation is not None and activation.asks_inputs
         # units whose gradient is asked for: of a matrix's output, where a gradient of 0 means that the unit is blocked
         owns_matrix = any(p.dim() >= 2 for p in module._parameters.values() if p is not None)
         self.by_unit = owns_matrix and not isinstance(module, nn.RNNBase)
@@ -53,7 +54,7 @@ class Station:
             else:
                 self._handle = self.module.register_forward_hook(self.after)
             handles = [self._handle]
-        if self.activation is not None and self.activation.overwrites:
+        if self.asks_inputs and self.activation is not None and self.activation.overwrites:
             handles.append(self.module.register_forward_pre_hook(self.before))
         return handles
 
@@ -83,9 +84,9 @@ class Station:
             self._call(number).see_inputs(inputs, self.layers.maker(inputs))
 
     def _after(self, module: nn.Module, args: tuple[Any, ...], output: object) -> None:
-        layers = self.layers
         if module is not self.module:  # a copy of the model carries these hooks too
             return
+        layers = self.layers
         tensor = output if isinstance(output, Tensor) else next((t for t in tensors_in(output) if t.is_floating_point()), None)
         if tensor is None or (node := tensor.grad_fn) is None:
             if layers.model.training and not torch.is_grad_enabled():
@@ -96,13 +97,13 @@ class Station:
             return
         if not tensor.is_floating_point() or not tensor.numel() or (number := layers.call(self.name, take=True)) is None:
             return
-        call = self._call(number)
-        if (activation := self.activation) is None or not args:
+        call = self._calls[number] if number < len(self._calls) else self._call(number)
+        if self.activation is None or not args:
             call.see(node, tensor, args, None)
         else:
             source = layers.maker(args[0])
             call.see(node, tensor, args, source)
-            if not activation.overwrites and isinstance(args[0], Tensor):
+            if self.asks_inputs and not self.activation.overwrites and isinstance(args[0], Tensor):
                 call.see_inputs(args[0], source)
         if self.recurrent:
             layers.see_recurrent(self.name, cast(nn.RNNBase, module), number, args, output)
@@ -151,13 +152,14 @@ class _Call:
             self._fits = fits
         layers.nodes[node] = self.key
         self.number = tensor.output_nr
-        layers.gather.output(self._output, self.slot, tensor, self._rows, self._entries)
+        gather = layers.gather
+        gather.output(self._output, self.slot, tensor, self._rows, self._entries)
         node.register_prehook(self.before)
         if not self.paths or self._paths_of is not type(node):
             self.paths, self._paths_of = self._ways(node, args), type(node)
             single = len(self.paths) == 1
             self._ends = [(path[:-1], self.after if single else self._part(path[-1])) for path in self.paths]
-        if self._ends and self.key not in layers.gather.same:
+        if self._ends and self.key not in gather.same:
             self._parts.clear()
             for way, hook in self._ends:
                 behind(node, way).register_hook(hook)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gradscope.capture.packing import PLAIN, Packing, kinds_of, wide
+from gradscope.capture.packing import PLAIN, Packing, Scratch, kinds_of, wide
 from gradscope.capture.portions import Portions
 
 
@@ -17,14 +17,14 @@ class Weights:
 
     def __init__(self, portions: Portions) -> None:
         self.portions = portions
-        self._old, self._new = portions.scratches(), portions.passing_scratches()
+        self._old = portions.scratches()
         items, device = portions.items, portions.device
         matrix = [p.dim() >= 2 and p.is_floating_point() for p in items]
         rows = [p.shape[0] ** 0.5 if m else 0.0 for p, m in zip(items, matrix, strict=True)]
         self._matrix = torch.tensor(matrix, device=device).to(wide(device))
         self._lecun = torch.tensor(rows, dtype=wide(device), device=device)
         """Norm of each matrix under LeCun's initialisation (variance 1 / fan_in): the square root of its rows."""
-        self._start: list[Tensor] | None = None
+        self._start: list[Scratch] | None = None
         self._start_norm: Tensor | None = None
         self._copies: list[list[Tensor | None]] = []
         self._alike = False
@@ -45,7 +45,7 @@ class Weights:
                 copies[j] = _kept(weights[j])
             self._copies.append(copies)
         if self._start is None:
-            self._keep_start()
+            self._begin_at([scratch.flat for scratch in self._old])
 
     @torch.no_grad()
     def after_step(self) -> dict[str, Tensor]:
@@ -55,16 +55,19 @@ class Weights:
         weight_norms, update_norms, moved = [], [], []
         for k, (at, pack) in enumerate(self.portions.parts):
             weights = self.portions.weights(at)
-            new, old, copies = self._new[k], self._old[k], self._copies[k]
-            pack.load(new, weights, whole=True, alike=self._alike)
+            passing, copies = self.portions.passing[k], self._copies[k]
+            pack.load(passing, weights, whole=True, alike=self._alike)
+            new = self.portions.one[k].widened(passing)
             weight_norms.append(pack.norms("weight", new, weights))
-            old.flat.sub_(new.flat)
+            change = self.portions.other[k].widened(self._old[k])
+            change.flat.sub_(new.flat)
             for j in pack.big:
                 if (copy := copies[j]) is not None:
                     copy.sub_(weights[j])
-            update_norms.append(pack.norms("update", old, copies))
-            torch.sub(new.flat, self._start[k], out=old.flat)
-            moved.append(self.portions.product(k, old.flat, old.flat))
+            update_norms.append(pack.norms("update", change, copies))
+            way = change.widened(self._start[k])
+            way.flat.sub_(new.flat)
+            moved.append(self.portions.product(k, way, way))
         self._copies = []
         weight_norm = self.portions.processes.norms(self.portions.join(weight_norms))
         update_norm = self.portions.processes.norms(self.portions.join(update_norms))
@@ -85,24 +88,23 @@ class Weights:
         if earlier._start is None:
             return
         known: dict[nn.Parameter, Tensor] = {}
-        for (at, pack), flat in zip(earlier.portions.parts, earlier._start, strict=True):
-            known.update((earlier.portions.items[at[i]], piece) for i, piece in pack.pieces(flat).items())
+        for (at, pack), scratch in zip(earlier.portions.parts, earlier._start, strict=True):
+            known.update((earlier.portions.items[at[i]], piece) for i, piece in pack.pieces(scratch.flat).items())
         self._load_old()
-        self._keep_start()
-        for (at, pack), flat in zip(self.portions.parts, self._start or [], strict=True):
-            for i, piece in pack.pieces(flat).items():
+        self._begin_at([scratch.flat for scratch in self._old])
+        for (at, pack), scratch in zip(self.portions.parts, self._start or [], strict=True):
+            for i, piece in pack.pieces(scratch.flat).items():
                 first = known.get(self.portions.items[at[i]])
                 if first is not None and first.shape == piece.shape:
                     piece.copy_(first)
         self._start_norm = self.portions.dot(self._start or [], self._start or []).sqrt()
 
     def state_dict(self) -> dict[str, Any]:
-        return {"start": self._start}
+        return {"start": None if self._start is None else [scratch.flat for scratch in self._start]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         if (start := state["start"]) is not None:
-            self._start = [flat.to(scratch.flat, copy=True) for flat, scratch in zip(start, self._old, strict=True)]
-            self._start_norm = self.portions.dot(self._start, self._start).sqrt()
+            self._begin_at(start)
 
     def _load_old(self) -> list[tuple[Packing, Sequence[Tensor]]]:
         """Copies the weights as they are into the scratch of the old ones."""
@@ -114,8 +116,11 @@ class Weights:
             loaded.append((pack, weights))
         return loaded
 
-    def _keep_start(self) -> None:
-        self._start = [scratch.flat.clone() for scratch in self._old]
+    def _begin_at(self, flats: Sequence[Tensor]) -> None:
+        """Counts displacement from these entries, one flat tensor a portion."""
+        self._start = self.portions.scratches()
+        for scratch, flat in zip(self._start, flats, strict=True):
+            scratch.flat.copy_(flat)
         self._start_norm = self.portions.dot(self._start, self._start).sqrt()
 
 

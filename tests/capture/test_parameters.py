@@ -310,6 +310,30 @@ def test_complex_parameters_have_the_norm_of_both_parts() -> None:
     assert "codes" not in [p.name for p in scope.run.catalogue.parameters]
 
 
+@pytest.mark.parametrize("every", [1, {"gradients": 1}], ids=["full", "norms"])
+def test_gradients_wider_than_their_parameters_keep_their_range(every: int | dict[str, int]) -> None:
+    model = nn.Linear(4, 4)
+    for p in model.parameters():
+        p.grad_dtype = torch.float64
+    expected, cosines = [], []
+    past = torch.zeros(20, dtype=torch.float64)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    with watch(model, optimizer, every=every) as scope:
+        for scale in (1.0, 1e-60, 1e60):  # float32 ends at 1e-45 and 1e38
+            for p in model.parameters():
+                p.grad = scale * torch.randn(p.shape, dtype=torch.float64)
+            whole = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+            expected.append(float(torch.linalg.vector_norm(whole)))
+            cosines.append(float(whole @ past / (torch.linalg.vector_norm(whole) * torch.linalg.vector_norm(past))))
+            past = whole
+            optimizer.step()
+            scope.step(0.0)
+    for k, norm_of_all in enumerate(expected):
+        assert value(scope.run, "steps", "total_norm", k) == pytest.approx(norm_of_all, rel=1e-9)
+        if every == 1 and k:
+            assert value(scope.run, "steps", "grad_cosine", k) == pytest.approx(cosines[k], rel=1e-9)
+
+
 def test_a_model_without_parameters_is_watched_in_silence() -> None:
     model = nn.Sequential(nn.Tanh())
     with watch(model, None, every=1) as scope:
