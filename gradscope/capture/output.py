@@ -113,5 +113,9 @@ class OutputTally:
 
 
 def _rows(tensor: Tensor) -> Tensor:
+    """(rows, units); the two parts of a complex number are units of their own."""
+    if tensor.is_complex():
+        parts = torch.view_as_real(tensor.resolve_conj())
+        tensor = parts.flatten(-2) if tensor.dim() > 1 else parts
     rows = tensor.reshape(-1, tensor.shape[-1]) if tensor.dim() > 1 else tensor[:, None]
     return rows if rows.numel() <= ENTRIES_LIMIT else rows[: max(2, ENTRIES_LIMIT // rows.shape[1])]

@@ -264,6 +264,34 @@ def test_outputs_without_dimensions() -> None:
         held(Scalars, loop)
 
 
+@pytest.mark.parametrize("units", [1, 4])
+def test_the_two_parts_of_a_complex_output_count_each(units: int) -> None:
+    class Spectrum(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(8, units)
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = torch.fft.fft(self.layer(x)) * (1 + 1j)
+            return out.squeeze(-1)
+
+    torch.manual_seed(0)
+    model = Spectrum()
+    with watch(model, every=1) as scope:
+        for k, (x, _) in enumerate(batches(2)):
+            out = model(x)
+            out.retain_grad()
+            loss = (out - 1).abs().pow(3).mean()
+            loss.backward()
+            scope.step(loss)
+            assert out.grad is not None
+            parts = [torch.view_as_real(t.detach().resolve_conj()).reshape(len(x), -1).double() for t in (out.grad, out)]
+            residual, spread = (part - part.mean(0) for part in parts)
+            cosine = float((residual * spread).sum() / (residual.norm() * spread.norm()))
+            assert value(scope.run, "steps", "output_backward_norm", k) == pytest.approx(norm(residual), rel=1e-9)
+            assert value(scope.run, "steps", "output_correlation", k) == pytest.approx(cosine, rel=1e-9)
+
+
 def test_outputs_of_one_value_a_row() -> None:
     class Regression(nn.Module):
         def __init__(self) -> None:
