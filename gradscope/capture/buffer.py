@@ -13,14 +13,15 @@ from torch import Tensor
 from gradscope.record.grid import NO_ENTITY, Block, Bools, Entity, Floats
 
 Complete = Callable[[Mapping[str, Floats]], tuple[dict[str, Floats], dict[str, Bools]]]
-"""Turns a step's values, arrived on the host, into columns (E,) and where they are valid."""
+"""Turns values (k, m) of k steps, arrived on the host, into columns (k, E) and where they are valid."""
 
 
 @dataclass(slots=True)
 class Pending:
     """One step's rows of one table: host values as numbers or (E,) arrays, device values as tensors of E entries.
 
-    With ``complete``, the device values may be of any length; it makes columns of them once they have arrived.
+    With ``complete``, the device values may be of any length; it makes columns of them once they have arrived. Rows with an
+    equal one and the same layout are completed together.
     """
 
     table: str
@@ -46,64 +47,50 @@ class Buffer:
     def drain(self) -> list[Block]:
         """Waits for the device once."""
         rows, self._rows, self.size = self._rows, [], 0
-        plain: dict[tuple[str, tuple[str, ...]], list[Pending]] = {}
-        for row in rows:  # most steps have nothing but numbers of the host
-            if not row.device and row.entities is NO_ENTITY:
-                plain.setdefault((row.table, tuple(row.host)), []).append(row)
-        rows = [row for row in rows if row.device or row.entities is not NO_ENTITY]
-        arrived = iter(_to_host([t for row in rows for t in row.device.values()]))
-        groups: dict[tuple[object, ...], list[_Arrived]] = {}
+        alike: dict[tuple[object, ...], list[Pending]] = {}
         for row in rows:
-            values = {name: next(arrived) for name in row.device}
-            columns: Mapping[str, float | Floats]
-            columns, valid = (values, row.valid) if row.complete is None else row.complete(values)
-            columns = {**columns, **row.host}
-            layout = (row.table, row.entities, tuple(columns))
-            both = {name: ok & row.valid[name] if name in row.valid else ok for name, ok in valid.items()}
-            groups.setdefault(layout, []).append((row.step, columns, {**row.valid, **both}))
-        return [_numbers(*layout, some) for layout, some in plain.items()] + [_block(*found) for found in groups.items()]
+            device = tuple([(name, t.numel()) for name, t in row.device.items()])
+            alike.setdefault((row.table, row.entities, tuple(row.host), device, tuple(row.valid), row.complete), []).append(row)
+        # what is learnt of the values is learnt of the latest last, wherever a flush cuts the steps
+        groups = sorted(alike.values(), key=lambda group: group[-1].step)
+        arrived = iter(_to_host([[row.device[name] for row in group] for group in groups for name in group[0].device]))
+        return [_block(group, {name: next(arrived) for name in group[0].device}) for group in groups]
 
 
-def _numbers(table: str, names: tuple[str, ...], rows: list[Pending]) -> Block:
-    steps = np.array([row.step for row in rows], np.int64)
-    return Block(table, steps, NO_ENTITY, {n: np.array([row.host[n] for row in rows], np.float64)[:, None] for n in names}, {})
-
-
-def _to_host(tensors: list[Tensor]) -> list[Floats]:
-    """Each tensor as a flat float64 array; one copy per device, not one per tensor."""
-    result: list[Floats] = [np.empty(0)] * len(tensors)
-    places: dict[torch.device, list[int]] = {}
-    for i, t in enumerate(tensors):
-        places.setdefault(t.device, []).append(i)
-    for at in places.values():
-        # float32 and float64 are joined apart: promoting in cat would be one more pass over everything
-        for dtype in {tensors[i].dtype for i in at}:
-            same = [i for i in at if tensors[i].dtype is dtype]
-            flat = torch.cat([tensors[i].detach().reshape(-1) for i in same]).cpu().to(torch.float64).numpy()
-            begin = 0
-            for i in same:
-                end = begin + tensors[i].numel()
-                result[i] = flat[begin:end]
-                begin = end
-    return result
-
-
-_Arrived = tuple[int, Mapping[str, float | Floats], dict[str, Bools]]
-
-
-def _block(layout: tuple[Any, ...], group: list[_Arrived]) -> Block:
-    table, entities, names = layout
-    full = np.ones(len(entities), bool)
-    valid = {
-        name: np.stack([mine.get(name, full) for _, _, mine in group]) for name in names if any(name in m for _, _, m in group)
-    }
-    columns = {name: _stacked([mine[name] for _, mine, _ in group], len(entities)) for name in names}
-    return Block(table, np.array([step for step, _, _ in group], np.int64), entities, columns, valid)
+def _block(group: list[Pending], arrived: dict[str, Floats]) -> Block:
+    first = group[0]
+    shape = (len(group), len(first.entities))
+    columns, found = (arrived, {}) if first.complete is None else first.complete(arrived)
+    host = {name: _stacked([row.host[name] for row in group], shape[1]) for name in first.host}
+    valid = {name: np.stack([row.valid[name] for row in group]) for name in first.valid}
+    for name, ok in found.items():
+        valid[name] = valid[name] & ok if name in valid else np.broadcast_to(ok, shape)
+    return Block(first.table, np.array([row.step for row in group], np.int64), first.entities, {**columns, **host}, valid)
 
 
 def _stacked(values: list[Any], entities: int) -> Floats:
-    """(steps, entities), of rows or of numbers that hold for all entities."""
+    """(k, entities), of rows or of numbers that hold for all entities."""
     return np.stack(values) if isinstance(values[0], np.ndarray) else np.repeat(np.array(values, float)[:, None], entities, 1)
+
+
+def _to_host(groups: list[list[Tensor]]) -> list[Floats]:
+    """Tensors of one size as a float64 array (k, size) each; one copy per device, not one per tensor."""
+    result: list[Floats] = [np.empty(0)] * len(groups)
+    places: dict[tuple[torch.device, torch.dtype], list[int]] = {}
+    for i, tensors in enumerate(groups):
+        # float32 and float64 are joined apart: promoting in cat would be one more pass over everything
+        places.setdefault((tensors[0].device, tensors[0].dtype), []).append(i)
+    with torch.no_grad():
+        for at in places.values():
+            flat = (
+                torch.cat([t if t.dim() == 1 else t.reshape(-1) for i in at for t in groups[i]]).cpu().to(torch.float64).numpy()
+            )
+            begin = 0
+            for i in at:
+                end = begin + len(groups[i]) * groups[i][0].numel()
+                result[i] = flat[begin:end].reshape(len(groups[i]), -1)
+                begin = end
+    return result
 
 
 def merged(host: Mapping[str, float | None]) -> dict[str, float | Floats]:

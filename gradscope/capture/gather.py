@@ -11,7 +11,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,7 +21,6 @@ from gradscope.capture.packing import ROW, long_norm, wide
 from gradscope.capture.piles import Memory, Pile, Question
 from gradscope.capture.sums import SUMS, Sums
 from gradscope.capture.units import LIMIT, by_unit, head
-from gradscope.record.grid import Floats
 
 WAITING_LIMIT = 1_048_576
 """Entries that may wait to be read together: what watching adds to the memory of a step at most."""
@@ -189,16 +187,14 @@ class Gather:
         passing = [self._passing_units(slots, alive) for slots, alive in self._units_by_width().values()]
         self._results, self._alive, self._last = [], {}, None
         lost = self._overwritten | {(column, slot) for slot in self.repeated for column in ("backward", "backward_in")}
-        counts = self._counts(order.get("saturated", []))
-        sums = Sums(
-            self.memory, list(self.keys), list(kept), order, counts, lost, self._by_slope, dict(self._narrow), self.same
-        )
-        if processes.many:
-            return exchanged(processes, sums, vectors, passing, self.device)
-        if passing:
+        seen = [(slots, rows, entries) for turn, slots, rows, entries in self._seen if turn in self._reached]
+        if passing and not processes.many:
             order["dead"] = [s for slots, _ in passing for s in slots]
             vectors["dead"] = torch.cat([1.0 - units.to(wide(self.device)).mean(1) for _, units in passing])
-        return vectors, sums
+        sums = Sums(self.memory, list(self.keys), list(kept), order, seen, lost, self._by_slope, dict(self._narrow), self.same)
+        if processes.many:
+            vectors, sums = exchanged(processes, sums, vectors, passing, self.device)
+        return vectors, sums.or_earlier()
 
     # ---- inside
 
@@ -272,17 +268,6 @@ class Gather:
             at = torch.tensor([place[s] for s in slots], device=self.device)
             units = units.new_zeros((len(once), units.shape[1]), dtype=torch.float32).index_add_(0, at, units.float()) > 0
         return once, units
-
-    def _counts(self, shared: list[int]) -> Floats:
-        """(3, slots): rows, entries and summed shares of each, over the turns that count; ``shared`` has a slot a share."""
-        counts = np.zeros((3, len(self.keys)))
-        for turn, slots, rows, entries in self._seen:
-            if turn in self._reached:
-                counts[0, slots] += rows  # a turn has each slot once
-                counts[1, slots] += entries
-        if shared:
-            counts[2] = np.bincount(shared, minlength=len(self.keys))
-        return counts
 
 
 def _units_last(stacked: Tensor, dim: int | None) -> Tensor:

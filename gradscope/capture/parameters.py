@@ -15,7 +15,10 @@ from gradscope.capture.distributed import Processes
 from gradscope.capture.packing import NARROW, PLAIN, SMALL, Scratch, kinds_of, local, wide
 from gradscope.capture.portions import Portions
 from gradscope.capture.weights import Weights
-from gradscope.record.grid import Bools
+from gradscope.record.grid import Bools, Floats
+
+_NORMS = {"grad_norm": "gradient", "clipped_norm": "gradient", "weight_norm": "weight", "update_norm": "update"}
+"""What the norms in the columns are of."""
 
 
 @dataclass
@@ -164,6 +167,11 @@ class Parameters(Portions):
         self._in_scratch = None
         self._gradients, self._other = self._other, self._gradients  # the next ones are not laid over these
         return None if past is None else self.dot(now, past[0]) / (square.sqrt() * past[1].sqrt())
+
+    def complete(self, arrived: Mapping[str, Floats]) -> tuple[dict[str, Floats], dict[str, Bools]]:
+        """Columns (k, n) that have reached the host: norms that float32 could not hold are not valid."""
+        trusted = {name: self.learn(kind, arrived[name]) for name, kind in _NORMS.items() if name in arrived}
+        return dict(arrived), {name: ok for name, ok in trusted.items() if not ok.all()}
 
     # ---- going on
 

@@ -75,6 +75,8 @@ class Memory:
         self.same: dict[Key, Key] = {}
         """Those of them whose input's gradient was seen to be that of the other's output: it is not read twice. Replaced, never
         changed: a step's values are completed by what was known when it was read."""
+        self.latest: object = None
+        """What the host knew of the last step's sums."""
         self._paired: tuple[dict[Key, Key], np.ndarray[Any, np.dtype[np.intp]]] = ({}, np.empty((0, 2), np.intp))
         self.filled: list[Pile] = []
         """The piles on which something lies."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,8 +15,6 @@ from gradscope.capture.layers import Layers
 from gradscope.capture.packing import SAFE, is_safe, wide
 from gradscope.capture.parameters import Parameters, Reading
 from gradscope.record.grid import Block, Bools, Floats
-
-_NORMS = {"grad_norm": "gradient", "clipped_norm": "gradient", "weight_norm": "weight", "update_norm": "update"}
 
 
 def of_user(values: Mapping[str, Tensor | float | None], host: dict[str, float | None]) -> dict[str, Tensor]:
@@ -53,7 +52,7 @@ def parameter_row(
         if (cosine := parameters.cosine(raw)) is not None:
             of_step["grad_cosine"] = cosine
         host["frozen"] = np.array([float(not p.requires_grad) for p in parameters.items])
-    return Pending("parameters", step, parameters.entities, host, device, valid, _learning(parameters)), of_step
+    return Pending("parameters", step, parameters.entities, host, device, valid, parameters.complete), of_step
 
 
 def layer_row(step: int, layers: Layers, processes: Processes, inverse_scale: Tensor | None) -> Pending | None:
@@ -63,9 +62,9 @@ def layer_row(step: int, layers: Layers, processes: Processes, inverse_scale: Te
     if not kept and not processes.many:
         return None
     device, sums = gather.finish(processes, inverse_scale, kept)
-    if not sums.kept:
+    if not sums.kept or not device:
         return None
-    return Pending("layers", step, tuple(sums.keys[i] for i in sums.kept), device=device, complete=sums.complete)
+    return Pending("layers", step, sums.entities, device=device, complete=sums.complete)
 
 
 def output_columns(layers: Layers, processes: Processes, inverse_scale: Tensor | None) -> dict[str, Tensor]:
@@ -122,16 +121,17 @@ def without_idle_clipping(block: Block) -> Block:
     return Block(block.table, block.steps, block.entities, block.columns, valid)
 
 
-def trusting(parameters: Parameters) -> Complete | None:
-    """For the row of ``steps``: totals of norms of which some were taken in float32 and may be too small or large for it."""
-    narrow = {kind for kind in ("gradient", "update") if parameters.narrow(kind)}
-    if not narrow:
-        return None
+@dataclass(frozen=True)
+class Trusting:
+    """For rows of ``steps``: totals of norms of which some were taken in float32 and may be too small or large for it."""
 
-    def complete(arrived: Mapping[str, Floats]) -> tuple[dict[str, Floats], dict[str, Bools]]:
+    narrow: frozenset[str]
+    """The kinds of such norms."""
+
+    def __call__(self, arrived: Mapping[str, Floats]) -> tuple[dict[str, Floats], dict[str, Bools]]:
         valid = {}
         for column, kind in (("total_norm", "gradient"), ("clipped_norm", "gradient"), ("update_norm", "update")):
-            if kind in narrow and column in arrived:
+            if kind in self.narrow and column in arrived:
                 valid[column] = is_safe(arrived[column])
         if "clipped_norm" in valid:
             valid["clip_coefficient"] = valid["total_norm"] & valid["clipped_norm"]
@@ -139,19 +139,8 @@ def trusting(parameters: Parameters) -> Complete | None:
             valid["relative_update"] = valid["update_norm"] & (arrived["relative_update"] >= SAFE[0] ** 1.5)
         return dict(arrived), valid
 
-    return complete
 
-
-def _learning(parameters: Parameters) -> Complete | None:
-    """Norms that float32 could not hold become absent, and the next ones are read in float64; None where none can be such."""
-    if not any(pack.big for _, pack in parameters.parts):
-        return None
-
-    def complete(arrived: Mapping[str, Floats]) -> tuple[dict[str, Floats], dict[str, Bools]]:
-        valid = {}
-        for column, kind in _NORMS.items():
-            if column in arrived and not (trusted := parameters.learn(kind, arrived[column][None])[0]).all():
-                valid[column] = trusted
-        return dict(arrived), valid
-
-    return complete
+def trusting(parameters: Parameters) -> Complete | None:
+    """None where every norm is taken in float64."""
+    narrow = frozenset(kind for kind in ("gradient", "update") if parameters.narrow(kind))
+    return Trusting(narrow) if narrow else None

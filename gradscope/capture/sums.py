@@ -1,16 +1,17 @@
-"""A step's sums at its stations, arrived on the host, as columns of the table ``layers``."""
+"""Sums at stations, arrived on the host, as columns of the table ``layers``: many steps at once, where they are alike."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from math import isnan
 
 import numpy as np
 
 from gradscope.capture.packing import is_safe, is_settled
 from gradscope.capture.piles import Key, Memory
-from gradscope.record.grid import Bools, Floats
+from gradscope.record.grid import Bools, Entity, Floats
 
 SUMS = ("forward", "squares", "sums", "backward", "backward_in", "saturated")
 """What is added up over the micro-batches and processes."""
@@ -18,7 +19,7 @@ SUMS = ("forward", "squares", "sums", "backward", "backward_in", "saturated")
 
 @dataclass(frozen=True)
 class Sums:
-    """What the host knows of one step's sums; ``complete`` makes columns of those that come from the device."""
+    """What the host knows of a step's sums; ``complete`` makes columns of those that come from the device."""
 
     memory: Memory
     keys: list[Key]
@@ -26,8 +27,8 @@ class Sums:
     """The slots that the table gets."""
     order: dict[str, list[int]]
     """By column, the slots that its values belong to; a slot may come again, once a micro-batch."""
-    counts: Floats
-    """(3, slots): rows, entries, and how many shares were summed."""
+    seen: list[tuple[list[int], int, int]]
+    """Slots of outputs of one shape, and the rows and entries of each; a slot comes once in each."""
     lost: set[tuple[str, int]]
     """Columns and slots of which a part is missing."""
     by_slope: set[int]
@@ -39,8 +40,31 @@ class Sums:
     exchanged: bool = False
     """Whether the values come as one table, added up over the processes."""
 
+    def or_earlier(self) -> Sums:
+        """The one of the step before, where the host knows the same: their values are then completed together."""
+        latest = self.memory.latest
+        if not isinstance(latest, Sums) or latest != self:
+            self.memory.latest = latest = self
+        return latest
+
+    @cached_property
+    def entities(self) -> tuple[Entity, ...]:
+        """Of the table's rows."""
+        return tuple(self.keys[slot] for slot in self.kept)
+
+    @cached_property
+    def counts(self) -> Floats:
+        """(3, slots): rows, entries, and how many shares were summed."""
+        counts = np.zeros((3, len(self.keys)))
+        for slots, rows, entries in self.seen:
+            counts[0, slots] += rows
+            counts[1, slots] += entries
+        if shared := self.order.get("saturated"):
+            counts[2] = np.bincount(shared, minlength=len(self.keys))
+        return counts
+
     def complete(self, arrived: Mapping[str, Floats]) -> tuple[dict[str, Floats], dict[str, Bools]]:
-        """The columns (E,), E the slots in ``kept``, and where each is valid."""
+        """The columns (k, E) of k steps, in order, E the slots in ``kept``, and where each is valid."""
         sums, have, (rows, counts, shares) = self._from_table(arrived["table"]) if self.exchanged else self._added_up(arrived)
         narrow = {column: self._at(self.narrow.get(column, set())) for column in ("forward", "backward", "backward_in")}
         if not self.exchanged:  # one of many processes learns nothing of the graph
@@ -56,7 +80,7 @@ class Sums:
                 "saturated_share": sums["saturated"] / np.maximum(shares, 1.0),
                 "backward_norm": np.sqrt(sums["backward"]),
                 "input_backward_norm": np.sqrt(sums["backward_in"]),
-                "rows": rows,
+                "rows": np.broadcast_to(rows, mean.shape),
             }
         norms = {"forward": "forward_norm", "backward": "backward_norm", "backward_in": "input_backward_norm"}
         safe = {column: is_safe(columns[name]) for column, name in norms.items()}
@@ -72,8 +96,8 @@ class Sums:
             valid[name] = have[column] & (safe[column] | ~narrow[column])
         kept = self.kept
         return (
-            {name: values[kept] for name, values in columns.items()},
-            {name: ok[kept] for name, ok in valid.items() if not ok.all()},
+            {name: values[..., kept] for name, values in columns.items()},
+            {name: ok[..., kept] for name, ok in valid.items() if not ok.all()},
         )
 
     def _at(self, slots: set[int]) -> Bools:
@@ -81,35 +105,41 @@ class Sums:
         flags[list(slots)] = True
         return flags
 
-    def _from_table(self, table: Floats) -> tuple[dict[str, Floats], dict[str, Bools], Floats]:
-        """Sums by column and slot, where there are any, and the counts, from what the processes have added up."""
-        table, n = table.reshape(-1, len(self.keys)), len(SUMS)
+    def _from_table(self, tables: Floats) -> tuple[dict[str, Floats], dict[str, Bools], Floats]:
+        """Sums by column, (k, slots), where there are any, and the counts, from what the processes have added up."""
+        table = np.moveaxis(tables.reshape(len(tables), -1, len(self.keys)), 1, 0)
+        n = len(SUMS)
         sums = dict(zip((*SUMS, "dead"), (*table[:n], table[-1]), strict=True))
         have = {column: table[n + i] > 0 for i, column in enumerate(SUMS)}
         return sums, {**have, "dead": table[-1] >= 0}, table[2 * n : 2 * n + 3]
 
     def _added_up(self, arrived: Mapping[str, Floats]) -> tuple[dict[str, Floats], dict[str, Bools], Floats]:
-        """The same from vectors with the slots that they belong to."""
+        """The same from vectors (k, m) with the slots that they belong to."""
+        shape = (len(next(iter(arrived.values()), ())), len(self.keys))
         sums, have = {}, {}
         slots: list[int] = []
         order = np.array(slots, np.intp)
         for column in (*SUMS, "dead"):
-            total, seen = np.zeros(len(self.keys)), np.zeros(len(self.keys), bool)
+            total, seen = np.zeros(shape), np.zeros(shape, bool)
             if column in arrived:
                 if self.order[column] != slots:  # that of the column before, mostly
                     slots = self.order[column]
                     order = np.array(slots, np.intp)
-                np.add.at(total, order, arrived[column])
-                seen[order] = True
+                if len(set(slots)) == len(slots):
+                    total[:, order] = arrived[column]
+                else:
+                    np.add.at(total.T, order, arrived[column].T)
+                seen[:, order] = True
             sums[column], have[column] = total, seen
         for column, slot in self.lost:
-            have[column][slot] = False
+            have[column][:, slot] = False
         return sums, have, self.counts
 
     def _learn(self, have: Mapping[str, Bools], settled: Mapping[str, Bools]) -> None:
-        """Which stations float32 serves, by the values of this step."""
-        seen = have["forward"] | have["backward"]
-        good = (settled["forward"] | ~have["forward"]) & (settled["backward"] | ~have["backward"])
+        """Which stations float32 serves, by the values of the last step."""
+        forward, backward = have["forward"][-1], have["backward"][-1]
+        seen = forward | backward
+        good = (settled["forward"][-1] | ~forward) & (settled["backward"][-1] | ~backward)
         taught = ((seen & good).tobytes(), (seen & ~good).tobytes())
         if taught == self.memory.taught:  # as at most steps
             return
@@ -123,8 +153,8 @@ class Sums:
         n = len(self.keys)  # what was met since this step has a later slot
         found: dict[Key, Key] = {}
         if memory.fed_by:
-            at_output = np.where(have["backward"], backward, np.nan).tolist()
-            at_input = np.where(have["backward_in"], sums["backward_in"], np.nan).tolist()
+            at_output = np.where(have["backward"], backward, np.nan)[0].tolist()
+            at_input = np.where(have["backward_in"], sums["backward_in"], np.nan)[0].tolist()
             for key, source in list(memory.fed_by.items()):
                 slot, other = memory.slots.get(key, n), memory.slots.get(source, n)
                 if max(slot, other) >= n or isnan(at_input[slot]) or isnan(at_output[other]):
@@ -137,8 +167,8 @@ class Sums:
         if self.same:
             places = memory.paired(self.same)
             at, of = places[(places < n).all(1)].T
-            missing = ~have["backward_in"][at] & have["backward"][of]
+            missing = (~have["backward_in"][:, at] & have["backward"][:, of]).any(0)
             at, of = at[missing], of[missing]
-            sums["backward_in"][at] = backward[of]
-            have["backward_in"][at] = True
+            sums["backward_in"][:, at] = backward[:, of]
+            have["backward_in"][:, at] = True
             narrow["backward_in"][at] = narrow["backward"][of]
