@@ -30,7 +30,9 @@ class Cadence(Protocol):
         """A step under this plan cost ``spent`` seconds of reading and took ``elapsed`` in all."""
         ...
 
-    def describe(self) -> str: ...
+    def describe(self) -> dict[str, str]:
+        """``cadence``, as it was set, and ``took``, what became of it, where that is not the same."""
+        ...
 
 
 @dataclass
@@ -60,9 +62,9 @@ class Fixed:
         """
         return step in (16, 32) or (step > 0 and step % 64 == 0)
 
-    def describe(self) -> str:
-        names = [f"{kind} every {'step' if n == 1 else f'{n} steps'}" for kind, n in self.every.items() if n]
-        return ", ".join(names) or "nothing but the loss"
+    def describe(self) -> dict[str, str]:
+        names = [f"{kind} {_every(n)}" for kind, n in self.every.items() if n]
+        return {"cadence": ", ".join(names) or "nothing but the loss"}
 
 
 @dataclass
@@ -139,18 +141,14 @@ class Adaptive:
         allowed = 0.5 * (self.overhead * self.total - self.spent["idle"]) / max(self.steps, 1)
         return max(1, min(10**6, math.ceil(self._cost[kind] / allowed))) if allowed > 0 else 10**6
 
-    def describe(self) -> str:
-        def gap(kind: str) -> str:
-            n = max(1, round(self.steps / self.counted[kind])) if self.counted[kind] else 0
-            return "never" if not n else "every step" if n == 1 else f"every {n} steps"
-
-        share = sum(self.spent.values()) / self.total if self.total else 0.0
-        both = self.counted[GRADIENTS] + self.counted["full"]
-        norms = max(1, round(self.steps / both)) if both else 0
-        return (
-            f"recording took {share:.1%} of the step time; gradient norms every {'step' if norms == 1 else f'{norms} steps'}, "
-            f"layers and weights {gap('full')}"
-        )
+    def describe(self) -> dict[str, str]:
+        set_ = f"{self.ALLOWANCE:g} s in the first {self.FIRST:g} s, then {self.overhead:.3g} of the step time"
+        if not self.total:
+            return {"cadence": set_}
+        norms, full = (max(1, round(self.steps / n)) if n else 0 for n in (sum(self.counted.values()), self.counted["full"]))
+        spent = sum(self.spent.values())
+        took = f"{spent:.2g} s beside {self.total:.2g} s of training"
+        return {"cadence": set_, "took": f"{took}; gradient norms {_every(norms)}, layers and weights {_every(full)}"}
 
 
 @dataclass
@@ -178,8 +176,12 @@ class Shared:
             self._next = self._step + self.agree(self.own.gap("full"))
             self._stride = self.agree(self.own.gap(GRADIENTS))
 
-    def describe(self) -> str:
+    def describe(self) -> dict[str, str]:
         return self.own.describe()
+
+
+def _every(n: int) -> str:
+    return "never" if not n else "every step" if n == 1 else f"every {n:,} steps"
 
 
 def cadence(every: int | Mapping[str, int] | None, overhead: float, last: int | None = None) -> Cadence:

@@ -12,6 +12,8 @@ from gradscope.record.manifest import Catalogue, Manifest, flattened
 
 NAMES = frozenset({"name"})
 """Keys of a config that say what a run is called, not what it does."""
+OUTCOMES = frozenset({"took"})
+"""What of the recording was measured, and is never the same twice."""
 
 
 def differences(manifests: Sequence[Manifest]) -> tuple[Difference, ...]:
@@ -24,7 +26,7 @@ def differences(manifests: Sequence[Manifest]) -> tuple[Difference, ...]:
         "config": [{k: v for k, v in flattened(m.config or {}).items() if k not in NAMES} for m in manifests],
         "network": [{}] * len(manifests),
         "environment": [flattened(m.environment) for m in manifests],
-        "recording": [flattened(m.recording) for m in manifests],
+        "recording": [{k: v for k, v in flattened(m.recording).items() if k not in OUTCOMES} for m in manifests],
     }
     if any(m.config is None for m in manifests):
         sections["config"] = [{}] * len(manifests)

@@ -39,6 +39,7 @@ def of_run(run: Run) -> str:
         "layers": f"{len(catalogue.layers):,}, {trunk:,} on the way from input to loss",
         "parameters": f"{sum(math.prod(p.shape) for p in catalogue.parameters):,} in {len(catalogue.parameters):,} tensors",
         "recorded": str(manifest.recording.get("cadence", "")),
+        "recording took": str(manifest.recording.get("took", "")),
         "created": manifest.created,
         "folder": str(run.path) if run.path is not None else "in memory",
     }

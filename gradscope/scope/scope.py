@@ -254,7 +254,7 @@ class Scope:
             self._manifest,
             catalogue=known,
             notes=tuple(self._notes),
-            recording={**self._manifest.recording, "cadence": self._cadence.describe()},
+            recording={**self._manifest.recording, **self._cadence.describe()},
         )
         if described != self._manifest or not self._open:
             self._manifest = described

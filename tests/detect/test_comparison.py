@@ -121,6 +121,11 @@ def test_differences_are_keys_whose_values_differ_null_and_missing_apart() -> No
     assert missing.to_dict() == {"section": "config", "path": "norm", "values": [None, None], "missing": [0]}
 
 
+def test_what_recording_took_is_measured_and_no_difference() -> None:
+    a, b = ({"cadence": f"every {n} steps", "took": f"{n} s"} for n in (1, 2))
+    assert [d.path for d in differences([Manifest("a", recording=a), Manifest("b", recording=b)])] == ["cadence"]
+
+
 def test_without_a_config_the_networks_are_compared_as_they_were_seen() -> None:
     a, b = synthetic.stations(3), synthetic.stations(3, width=32, activation="one-sided")
     found = {d.path: d.values for d in differences([Manifest("a", catalogue=a), Manifest("b", catalogue=b, config={"x": 1})])}
