@@ -74,11 +74,13 @@ class UnsupportedError(GradscopeError):
 
 
 def did_you_mean(word: object, choices: Iterable[str]) -> str:
-    """``; did you mean 'relu'?`` where one of the choices is near, else nothing."""
+    """``; did you mean 'relu'?`` where one of the choices is near, or one alone begins so, else nothing."""
     folded = str(word).casefold()
     # A slip seldom changes the first letter; in a short word, another first letter makes another word: gpu is not cpu.
     by_folded = {c.casefold(): c for c in choices if len(folded) > 4 or c.casefold()[:1] == folded[:1]}
     near = difflib.get_close_matches(folded, by_folded, n=1, cutoff=0.6)
+    begun = [c for c in by_folded if c.startswith(folded)] if len(folded) > 2 else []
+    near = near or (begun if len(begun) == 1 else [])
     return f"; did you mean {by_folded[near[0]]!r}?" if near else ""
 
 

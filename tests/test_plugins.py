@@ -85,6 +85,13 @@ def test_did_you_mean_is_silent_without_a_near_choice() -> None:
     assert did_you_mean("x", []) == ""
 
 
+def test_a_beginning_that_one_choice_alone_has_is_near() -> None:
+    rules = ["vanishing-gradients", "loss-spike", "loss-instability"]
+    assert did_you_mean("vanish", rules) == "; did you mean 'vanishing-gradients'?"
+    assert did_you_mean("loss", rules) == ""
+    assert did_you_mean("va", rules) == ""
+
+
 def test_the_registries_of_gradscope_list_their_files_without_importing_torch() -> None:
     code = (
         "import sys; from gradscope.training.config import ARCHITECTURES, DATASETS; "

@@ -45,7 +45,7 @@ class Commands(TyperGroup):
         except OSError as error:
             if error.errno not in MACHINE_ERRORS:
                 raise
-            complain(GradscopeError(f"{error.filename or 'a file'}: {error.strerror}"))
+            complain(GradscopeError(f"{error.filename or 'stdout'}: {error.strerror}"))
             raise typer.Exit(GradscopeError.exit_code) from None
         except KeyboardInterrupt:
             warn("interrupted")

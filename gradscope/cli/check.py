@@ -17,7 +17,7 @@ Format = Annotated[str, typer.Option("--format", metavar=f"[{'|'.join(FORMATS.bu
 
 
 def check(
-    run: Annotated[Path | None, typer.Argument(help=RUN)] = None,
+    run: Annotated[Path | None, typer.Argument(metavar="RUN", help=RUN)] = None,
     format: Format = "text",
     select: Annotated[
         list[str] | None,
@@ -55,7 +55,7 @@ def check(
     report = beyond(found, known)
     deliver(writer.write(report, recorded, terminal=PLAIN if output else Terminal.of(sys.stdout)), output)
     if known:
-        note(f"not told again: {len(found.findings) - len(report.findings)} of {count(len(found.findings), 'finding')}")
+        note(f"not told again: {report.known} of {count(len(found.findings), 'finding')}")
     if format == "text" and report.steps:  # of a run without a step there is nothing to draw
         next_command("plot", folder)
     gate(report, fail_on)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from gradscope import __version__
 from gradscope.cli.terminal import deliver
+from gradscope.render.words import count
 
 DISTRIBUTION = "gradscope-torch"
 
@@ -53,7 +54,7 @@ def _version(name: str) -> str:
 def _devices() -> Iterator[tuple[str, str]]:
     import torch
 
-    yield "device cpu", f"{torch.get_num_threads()} threads"
+    yield "device cpu", count(torch.get_num_threads(), "thread")
     if torch.accelerator.is_available():
         accelerator = torch.accelerator.current_accelerator()
         for index in range(torch.accelerator.device_count()):

@@ -15,7 +15,7 @@ LIKE = "plain-sigmoid-20"
 
 def new(
     file: Annotated[
-        Path | None, typer.Argument(help="The file to write; left out, it is called like what it is made like.")
+        Path | None, typer.Argument(metavar="FILE", help="The file to write; left out, it is called like what it is made like.")
     ] = None,
     like: Annotated[
         str, typer.Option("--like", metavar="NAME", help="A config that comes with gradscope, or a kind of network.")

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 CONFIG = "A YAML file; gradscope schema says what may stand in it."
-ConfigFile = Annotated[Path, typer.Argument(help=CONFIG)]
+ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help=CONFIG)]
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Values in place of the file's: model.depth=50.")
 ]

@@ -21,8 +21,8 @@ Figures = Annotated[
     typer.Option(
         "--figure",
         "-f",
-        metavar=f"[{'|'.join(FIGURES.built_in)}]",
-        help="Which figure; repeat it for several. Without it, overview. Of a sweep: curve, map or verdicts.",
+        metavar="FIGURE",
+        help=f"{', '.join(FIGURES.built_in)}; repeat it for several. Without it, overview. Of a sweep: curve, map or verdicts.",
     ),
 ]
 OUTPUT = "The file, .png, .svg or .pdf; for several figures a folder. Without it, plots/ in the first run's folder."
@@ -57,14 +57,16 @@ def plot(
         raise UsageError("--signal is for a sweep", hint="gradscope plot RUN --figure NAME draws a run")
     loaded = [load_run(folder) for folder in folders]
     names = list(dict.fromkeys(figure or [OVERVIEW]))
+    beside, many = "" if len(folders) == 1 else f"-{len(folders)}-runs", len(names) > 1
+    own = {name: folders[0] / "plots" / f"{name}{beside}.png" for name in names}
+    drawn = {name: _file(output, f"{name}.png", many=many) for name in names} if output else own
+    tables = {name: _file(data, f"{name}.csv", many=many) for name in names} if data else {}
     reports = [judged(run, remedies=False) for run in loaded]  # figures mark findings, and tell no remedy
     pages = {name: draw(loaded, name, reports=reports) for name in names}
-    beside = "" if len(folders) == 1 else f"-{len(folders)}-runs"
     for name, page in pages.items():
-        own = folders[0] / "plots" / f"{name}{beside}.png"
-        print(save(page, _file(output, f"{name}.png", many=len(pages) > 1) if output else own))
+        print(save(page, drawn[name]))
         if data:
-            print(write_data(loaded, name, _file(data, f"{name}.csv", many=len(pages) > 1)))
+            print(write_data(loaded, name, tables[name]))
     return next_command("check", folders[0])
 
 
@@ -94,5 +96,7 @@ def _sweep(folders: list[Path], figures: list[str], signal: str | None, output: 
 
 
 def _file(given: Path, name: str, *, many: bool) -> Path:
-    """The path as given, or a file in it where it is a folder."""
+    """The path as given, or a file in it where it is a folder. Raises ``UsageError`` for a file that is to hold several."""
+    if many and given.suffix.lower() in (".png", ".svg", ".pdf", ".csv") and not given.is_dir():
+        raise UsageError(f"{given}: a file, and several figures are drawn", hint=f"name a folder, {given.with_suffix('')}")
     return given / name if many or given.is_dir() else given

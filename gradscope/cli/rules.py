@@ -10,7 +10,9 @@ import typer
 from gradscope.cli.terminal import deliver, hanging, next_command
 
 
-def rules(name: Annotated[str | None, typer.Argument(help="A rule, by name or code; left out, all of them.")] = None) -> None:
+def rules(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A rule, by name or code; left out, all of them.")] = None,
+) -> None:
     """List the rules, or print the page of one: what it detects, by which numbers, known false alarms, what to do."""
     from gradscope.detect.catalogue import page, rows
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def run(
-    config: Annotated[Path | None, typer.Argument(help=CONFIG)] = None,
+    config: Annotated[Path | None, typer.Argument(metavar="CONFIG", help=CONFIG)] = None,
     overrides: Overrides = None,
     set_: Set = None,
     out: Annotated[

@@ -12,7 +12,7 @@ import typer
 from gradscope.cli.folders import RUNS_DIR, RunsDir
 from gradscope.cli.options import Written, WrittenOption
 from gradscope.cli.terminal import INTERRUPTED, as_json, deliver, next_command, note, warn
-from gradscope.errors import TrainingError
+from gradscope.errors import TrainingError, UsageError
 
 if TYPE_CHECKING:
     from gradscope.sweep.find import Bracket
@@ -21,9 +21,14 @@ if TYPE_CHECKING:
     from gradscope.sweep.table import Table
     from gradscope.sweep.view import SweepView
 
+UNTIL, TOLERANCE = "pathological", 0.05
+"""What a search looks for, and how narrow it makes a bracket, where nothing else is asked."""
+
 
 def sweep(
-    sweep: Annotated[Path, typer.Argument(help="A YAML file; gradscope schema sweep says what may stand in it.")],
+    sweep: Annotated[
+        Path, typer.Argument(metavar="SWEEP", help="A YAML file; gradscope schema sweep says what may stand in it.")
+    ],
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="DIR", help="The sweep's folder; left out, the sweep's name in the runs folder."),
@@ -41,12 +46,23 @@ def sweep(
         ),
     ] = None,
     until: Annotated[
-        str, typer.Option("--until", metavar="VERDICT", help="What --find looks for: a verdict, or a rule by name or code.")
-    ] = "pathological",
+        str | None,
+        typer.Option(
+            "--until",
+            metavar="VERDICT",
+            help=f"What --find looks for: a verdict, or a rule by name or code; left out, {UNTIL}.",
+        ),
+    ] = None,
     tolerance: Annotated[
-        float,
-        typer.Option("--tolerance", metavar="SHARE", min=1e-6, max=1.0, help="How narrow --find makes a bracket, as a share."),
-    ] = 0.05,
+        float | None,
+        typer.Option(
+            "--tolerance",
+            metavar="SHARE",
+            min=1e-6,
+            max=1.0,
+            help=f"How narrow --find makes a bracket, as a share; left out, {TOLERANCE}.",
+        ),
+    ] = None,
     retry: Annotated[bool, typer.Option("--retry", help="Try points again whose training could not be carried out.")] = False,
     format: WrittenOption = Written.TEXT,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say the table alone.")] = False,
@@ -60,6 +76,9 @@ def sweep(
     from gradscope.sweep.plan import load_sweep
 
     plan = load_sweep(sweep)
+    if find is None and (until is not None or tolerance is not None):
+        raise UsageError(f"{'--tolerance' if until is None else '--until'} is for a search", hint="--find KEY searches an axis")
+    until, tolerance = until or UNTIL, tolerance or TOLERANCE
     if find is not None:
         from gradscope.sweep.find import searchable, turning
 

@@ -25,7 +25,7 @@ def complain(error: GradscopeError) -> None:
     message = str(error)
     if isinstance(error, ConfigError) and len(error.problems) > 1:
         shown = [*error.problems[:MOST], f"... and {len(error.problems) - MOST} more"][: len(error.problems)]
-        message = "\n".join([f"{len(error.problems)} problems in the config", *shown])
+        message = "\n".join([f"{len(error.problems)} problems", *shown])
     _say("error", "red", message, error.hint)
 
 

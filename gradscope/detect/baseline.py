@@ -46,5 +46,6 @@ def read_baseline(path: Path) -> tuple[Known, ...]:
 
 
 def beyond(report: Report, baseline: tuple[Known, ...]) -> Report:
-    """The report without the findings that the baseline covers."""
-    return replace(report, findings=tuple(f for f in report.findings if not any(k.covers(f) for k in baseline)))
+    """The report without the findings that the baseline covers; it counts them as known."""
+    new = tuple(f for f in report.findings if not any(k.covers(f) for k in baseline))
+    return replace(report, findings=new, known=len(report.findings) - len(new))

@@ -92,13 +92,15 @@ class Finding:
 class Report:
     """The verdict on one run. ``findings`` are sorted: worst first, then by code and first layer.
 
-    ``remark`` says where a healthy verdict is worth little: a training that has not learned yet.
+    ``remark`` says where a healthy verdict is worth little: a training that has not learned yet. ``known`` counts findings
+    that a baseline holds, which are left out.
     """
 
     run: str
     steps: int
     findings: tuple[Finding, ...] = field(default=())
     remark: str | None = None
+    known: int = 0
 
     @property
     def verdict(self) -> Verdict:
@@ -124,6 +126,7 @@ class Report:
             "verdict": self.verdict.value,
             "steps": self.steps,
             "remark": self.remark,
+            "known": self.known,
             "findings": [f.to_dict() for f in self.findings],
         }
 

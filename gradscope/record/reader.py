@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from gradscope.errors import FormatVersionError, GradscopeWarning, RunFolderError
+from gradscope.errors import FormatVersionError, GradscopeWarning, RunFolderError, did_you_mean
 from gradscope.record.files import MANIFEST, table_files
 from gradscope.record.grid import Block, Grid, Ints, assemble, union
 from gradscope.record.lock import is_being_written
@@ -48,9 +48,11 @@ def read_manifest(path: Path) -> Manifest:
         data = json.loads((path / MANIFEST).read_text("utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         if not path.exists():
-            raise RunFolderError(f"{path}: there is no such folder") from None
-        inside = sorted(p.parent.name for p in path.glob(f"*/{MANIFEST}"))
-        hint = f"it holds {len(inside)} runs; name one, as in {path / inside[-1]}" if inside else None
+            near = did_you_mean(path.name, (p.parent.name for p in path.parent.glob(f"*/{MANIFEST}")))
+            raise RunFolderError(f"{path}: there is no such folder{near}", hint="gradscope runs lists them") from None
+        inside = sorted(p.parent for of in ("*", "points/*") for p in path.glob(f"{of}/{MANIFEST}"))  # or a sweep's
+        runs = "1 run" if len(inside) == 1 else f"{len(inside):,} runs"
+        hint = f"it holds {runs}; name one, as in {inside[-1]}" if inside else None
         raise RunFolderError(f"{path}: not a run folder: it has no {MANIFEST}", hint=hint) from None
     except (OSError, ValueError) as error:
         raise RunFolderError(f"{path / MANIFEST}: cannot be read: {error}") from error

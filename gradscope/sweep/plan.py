@@ -96,6 +96,9 @@ def load_sweep(path: Path | str) -> Plan:
     a point that is refused.
     """
     document = read(path)
+    if "model" in document.data and not {"base", "axes"} & document.data.keys():
+        hint = f"gradscope run {path} trains it; a sweep has a base, which may be its path, and axes"
+        raise ConfigError([f"{path}: a config, not a sweep"], hint=hint)
     document.data.setdefault("name", name_of(Path(path).stem))
     sweep, problems = checked(Sweep, document)
     axes, more = read_axes(document)

@@ -123,7 +123,8 @@ class Detect(Section):
         for key, rules in (("ignore", self.ignore), ("stop_on", self.stop_on)):
             for i, rule in enumerate(rules):
                 if rule not in known:
-                    yield f"{key}.{i}", f"no rule is called {rule!r}{did_you_mean(rule, known)}"
+                    there = did_you_mean(rule, known) or " (gradscope rules lists them)"
+                    yield f"{key}.{i}", f"no rule is called {rule!r}{there}"
         for i, rule in enumerate(self.stop_on):
             if {rule, codes.get(rule), *(name for name, code in codes.items() if code == rule)} & set(self.ignore):
                 yield f"stop_on.{i}", f"{rule!r} is among the rules that are not asked, detect.ignore"
@@ -206,6 +207,8 @@ def load_config(path: Path | str, overrides: Sequence[str] = ()) -> Config:
 
 def config_from(document: Document) -> Config:
     """The config of a document that holds a mapping; its name is the file's where it states none."""
+    if "axes" in document.data and "model" not in document.data:
+        raise ConfigError([f"{document.file}: a sweep, not a config"], hint=f"gradscope sweep {document.file}")
     document = replace(document, data={**document.data, "name": document.data.get("name", name_of(Path(document.file).stem))})
     config = validated(Config, document)
     config._origin = Origin(document)

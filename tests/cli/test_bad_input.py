@@ -56,7 +56,7 @@ def test_a_bad_config_is_one_message(here: Path, text: str, message: str) -> Non
 def test_several_problems_are_told_at_once(here: Path) -> None:
     (here / "bad.yaml").write_text(SMALL + "training: {clip_norm: 1, clip_value: 1}\nseed: -1\n")
     assert told(here, "run", "bad.yaml") == [
-        "error: 2 problems in the config",
+        "error: 2 problems",
         "bad.yaml:5:1: training: duplicate key (first at 3:1)",
         "bad.yaml:6:7: seed: too small (got -1; expected at least 0)",
     ]
@@ -125,12 +125,27 @@ class TestRunFolders:
         ]
 
     def test_a_folder_that_is_not_there(self, here: Path, command: str) -> None:
-        assert told(here, command, "deep/nowhere")[0] == "error: deep/nowhere: there is no such folder"
+        assert told(here, command, "deep/nowhere") == [
+            "error: deep/nowhere: there is no such folder",
+            "hint: gradscope runs lists them",
+        ]
+
+    def test_a_path_that_is_nearly_one(self, here: Path, command: str, recorded: Path) -> None:
+        near = recorded / "helthy"
+        assert told(here, command, near)[0] == f"error: {near}: there is no such folder; did you mean 'healthy'?"
 
     def test_a_name_that_is_nearly_one(self, here: Path, command: str, recorded: Path) -> None:
         (line, hint) = told(here, command, "helthy", "--runs-dir", recorded)
         assert line == f"error: helthy: there is no such folder, here or in {recorded}; did you mean 'healthy'?"
         assert hint == "hint: gradscope runs lists them"
+
+    def test_a_sweep_has_runs(self, here: Path, command: str, recorded: Path) -> None:
+        shutil.copytree(recorded / "healthy", here / "grid" / "points" / "a1")
+        if command == "check":  # plot draws sweeps
+            assert told(here, command, "grid") == [
+                "error: grid: not a run folder: it has no manifest.json",
+                "hint: it holds 1 run; name one, as in grid/points/a1",
+            ]
 
     def test_a_folder_that_is_no_run(self, here: Path, command: str) -> None:
         (here / "other").mkdir()
@@ -174,6 +189,41 @@ def test_writing_a_verdict_where_nothing_can_be_written_is_told(here: Path, reco
     (line, *_) = told(here, "check", recorded / "healthy", "-o", "small.yaml/verdict.txt")
     assert line.startswith("error: ")
     assert "small.yaml/verdict.txt: cannot be written: " in line
+
+
+def test_several_figures_in_one_file_are_told(here: Path, recorded: Path) -> None:
+    words = ("plot", recorded / "healthy", "-f", "loss", "-f", "profile")
+    for option, file in (("-o", "all.png"), ("--data", "all.csv")):
+        assert told(here, *words, option, file) == [
+            f"error: {file}: a file, and several figures are drawn",
+            "hint: name a folder, all",
+        ]
+
+
+@pytest.mark.parametrize("command", ["run", "probe", "fix"])
+def test_a_sweep_in_the_place_of_a_config_is_told(here: Path, command: str) -> None:
+    (here / "grid.yaml").write_text("base: small.yaml\naxes: {model.depth: [2, 3]}\n")
+    assert told(here, command, "grid.yaml") == ["error: grid.yaml: a sweep, not a config", "hint: gradscope sweep grid.yaml"]
+
+
+def test_a_config_in_the_place_of_a_sweep_is_told(here: Path) -> None:
+    (error, hint) = told(here, "sweep", "small.yaml")
+    assert error == "error: small.yaml: a config, not a sweep"
+    assert hint.startswith("hint: gradscope run small.yaml trains it")
+
+
+@pytest.mark.parametrize("option", [("--until", "GS101"), ("--tolerance", "0.1")])
+def test_what_a_search_looks_for_without_a_search_is_told(here: Path, option: tuple[str, str]) -> None:
+    (here / "grid.yaml").write_text("base: small.yaml\naxes: {model.depth: [2, 3]}\n")
+    assert told(here, "sweep", "grid.yaml", *option) == [
+        f"error: {option[0]} is for a search",
+        "hint: --find KEY searches an axis",
+    ]
+
+
+def test_a_rule_to_stop_on_that_there_is_not_is_told(here: Path) -> None:
+    for rule, what in (("vanish", "; did you mean 'vanishing-gradients'?"), ("foo", " (gradscope rules lists them)")):
+        assert told(here, "run", "small.yaml", "--stop-on", rule)[0].endswith(f"no rule is called '{rule}'{what}")
 
 
 @pytest.mark.parametrize("option", ["--select", "--ignore"])

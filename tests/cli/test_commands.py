@@ -63,7 +63,7 @@ def test_json_is_all_of_stdout(here: Path) -> None:
     result = gradscope("run", "small.yaml", "--format", "json")
     verdict = json.loads(result.stdout)
     assert verdict["steps"] == 6
-    assert set(verdict) == {"schema_version", "run", "verdict", "steps", "remark", "findings"}
+    assert set(verdict) == {"schema_version", "run", "verdict", "steps", "remark", "known", "findings"}
 
 
 def test_the_runs_folder_comes_from_the_option_or_the_environment(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,8 +118,12 @@ def test_what_the_baseline_knows_is_not_told_again(here: Path, recorded: Path) -
     gradscope("check", recorded / "vanishing", "--format", "json", "-o", "known.json")
     result = gradscope("check", recorded / "vanishing", "--baseline", "known.json", "--format", "json")
     assert result.exit_code == 0
-    assert json.loads(result.stdout)["findings"] == []
+    verdict = json.loads(result.stdout)
+    assert verdict["findings"] == []
+    assert verdict["known"] == len(json.loads(Path("known.json").read_text())["findings"]) > 0
     assert result.stderr.startswith("not told again: ")
+    text = gradscope("check", recorded / "vanishing", "--baseline", "known.json").stdout
+    assert text.startswith(f"✓ healthy: nothing new, {verdict['known']} known ")
 
 
 def test_the_newest_run_is_meant_where_none_is_named(recorded: Path) -> None:

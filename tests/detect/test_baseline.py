@@ -35,6 +35,7 @@ BEFORE = Report("before", 10, (finding(), finding("GS301", Severity.WARNING, ())
 def test_a_finding_that_the_baseline_has_is_not_told(tmp_path: Path, known: Finding) -> None:
     report = compared(tmp_path, BEFORE, Report("now", 10, (known,)))
     assert report.findings == ()
+    assert report.known == 1
     assert report.verdict is Verdict.HEALTHY
 
 

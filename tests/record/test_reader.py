@@ -46,7 +46,7 @@ def test_a_folder_that_is_no_run_says_so_in_one_line(tmp_path: Path) -> None:
 def test_a_folder_of_runs_names_one(folder: Path) -> None:
     with pytest.raises(RunFolderError, match="not a run folder") as error:
         load_run(folder.parent)
-    assert error.value.hint == f"it holds 1 runs; name one, as in {folder}"
+    assert error.value.hint == f"it holds 1 run; name one, as in {folder}"
 
 
 @pytest.mark.parametrize(

@@ -49,8 +49,10 @@ def _headline(report: Report, run: Run | None) -> Text:
         facts = [count(sum(layer.trunk for layer in run.catalogue.layers), "layer"), *facts, run.status.value]
     kinds = [(s, sum(f.severity is s for f in report.findings)) for s in sorted(Severity, key=lambda s: -s.rank)]
     found = ", ".join(count(n, s.value) for s, n in kinds if n and s is not Severity.INFO) or (
-        "nothing serious" if report.findings else "nothing found"
+        "nothing serious" if report.findings else "nothing new" if report.known else "nothing found"
     )
+    if report.known:
+        found += f", {report.known:,} known"
     if not report.steps:
         found = "no step was recorded"
     return Text.assemble(
