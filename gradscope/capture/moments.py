@@ -108,7 +108,7 @@ class Moments:
     def finish(self) -> tuple[Reading | None, Reading | None]:
         """What the step took: gradients before clipping and, where something changed them after, as the optimizer got them."""
         raw, clipped = self._raw or self._latest, self._clipped
-        if raw is None and self._reads and self.stepped and any(p.grad is not None for p in self.parameters.items):
+        if raw is None and self._reads and any(p.grad is not None for p in self.parameters.items) and self._missed_one():
             self._anchor.distrust()
             self.note("gradients: a backward did not reach the parameter that tells of one; from now on all of them tell")
         if raw is not None and self.stepped and len(self.optimizers) > 1 and self.inverse_scale is None:
@@ -119,6 +119,10 @@ class Moments:
                 clipped = clipped and self.parameters.without(clipped, idle)
         self._latest = self._raw = self._clipped = None
         return raw, clipped
+
+    def _missed_one(self) -> bool:
+        """Of a step without a reading: whether gradients came of which nothing told. Without an optimizer's step they may be old."""
+        return bool(self.stepped) or self._anchor.passed_over()
 
     # ---- the end of backward
 

@@ -613,6 +613,40 @@ def test_a_second_backward_past_the_parameter_that_tells_is_no_clipping(clipped:
         assert (value(run, "steps", "clipped_norm", k) is not None) == (clipped and k != 6)
 
 
+def test_a_backward_past_the_parameter_that_tells_is_said_where_no_optimizer_steps_too() -> None:
+    model = TwoHeads()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    expected: list[dict[str, float]] = []
+
+    def train(scope: Any) -> None:
+        for k, (x, y) in enumerate(batches(9)):
+            model.zero_grad()
+            loss = F.cross_entropy(model.heads[1](model.body(x).detach()), y) if k >= 6 else cross_entropy(model, x, y)
+            loss.backward()
+            expected.append({n: norm(p.grad) for n, p in model.named_parameters() if p.grad is not None})
+            scope.step(loss)
+
+    with pytest.warns(RecordingWarning, match="did not reach"), watch(model, optimizer, every={"parameters": 1}) as scope:
+        train(scope)
+    for k, norms in enumerate(expected):
+        for name, n in norms.items():
+            got = value(scope.run, "parameters", "grad_norm", k, (name, 0))
+            assert got is None if k == 6 else got == pytest.approx(n, rel=1e-9), (k, name)
+
+
+def test_old_gradients_in_a_step_without_a_backward_are_no_backward_that_was_missed() -> None:
+    model = mlp()
+    with watch(model, torch.optim.SGD(model.parameters(), lr=0.1), every=1) as scope:
+        for k, (x, y) in enumerate(batches(9)):
+            loss = cross_entropy(model, x, y)
+            if k % 2 == 0:
+                loss.backward()
+            scope.step(loss)
+    present = scope.run.grid("parameters", "grad_norm").present
+    assert present.all(1).tolist() == [True] * 5
+    assert scope.run.manifest.notes == ()
+
+
 def test_a_backward_of_something_else_between_leaves_the_record_whole() -> None:
     """Another model's, after ours and before the step that takes ours as it is."""
     other = mlp()
