@@ -53,8 +53,9 @@ class Activation:
 
     def alive(self, inputs: Tensor) -> Tensor:
         """Per unit, whether any row passes a gradient: (..., rows, units) -> (..., units) bool. One with a NaN is not dead."""
-        blocked = inputs.amax(-2) <= self.alive_low
-        return ~blocked if self.alive_high == float("inf") else ~(blocked | (inputs.amin(-2) >= self.alive_high))
+        if self.alive_high == float("inf"):
+            return ~(inputs.amax(-2) <= self.alive_low)
+        return ~((inputs <= self.alive_low) | (inputs >= self.alive_high)).all(-2)
 
 
 def examine(module: nn.Module) -> Activation | None:

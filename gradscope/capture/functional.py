@@ -16,8 +16,10 @@ from gradscope.capture.units import unit_dim, width
 class Functional:
     """Which station's output feeds which activation; ``notes`` collects what could not be seen."""
 
-    def __init__(self, modules: Mapping[str, nn.Module], notes: dict[str, None]) -> None:
+    def __init__(self, modules: Mapping[str, nn.Module], activations: Mapping[str, Activation], notes: dict[str, None]) -> None:
         self.modules = modules
+        self.activations = activations
+        """The modules that are activations themselves: what a function makes of their output is not theirs."""
         self.notes = notes
         self.known: dict[Key, Activation] = {}
         self.names: dict[str, str] = {}
@@ -35,7 +37,7 @@ class Functional:
             if any("Mul" in type(c).__name__ and all(p for p, _ in c.next_functions) for c in graph.consumers[node]):
                 continue  # a gate: closed is not dead; a dropout's mask is a constant
             key = _fed_by(node, nodes)
-            if key is None:
+            if key is None or key[0] in self.activations:
                 continue
             if is_packed(node):
                 self.notes["layers: activations called as functions inside a checkpoint are not looked at"] = None

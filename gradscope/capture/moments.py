@@ -108,6 +108,8 @@ class Moments:
     def finish(self) -> tuple[Reading | None, Reading | None]:
         """What the step took: gradients before clipping and, where something changed them after, as the optimizer got them."""
         raw, clipped = self._raw or self._latest, self._clipped
+        if raw is not None and not self.stepped and self._anchor.passed_over():
+            raw = clipped = None  # a micro-batch may have come after it
         if raw is None and self._reads and any(p.grad is not None for p in self.parameters.items) and self._missed_one():
             self._anchor.distrust()
             self.note("gradients: a backward did not reach the parameter that tells of one; from now on all of them tell")
@@ -121,7 +123,7 @@ class Moments:
         return raw, clipped
 
     def _missed_one(self) -> bool:
-        """Of a step without a reading: whether gradients came of which nothing told. Without an optimizer's step they may be old."""
+        """Of a step without a reading: whether gradients came of which nothing told. Where nothing stepped they may be old."""
         return bool(self.stepped) or self._anchor.passed_over()
 
     # ---- the end of backward

@@ -62,7 +62,7 @@ class Survey:
         self.infos: dict[str, LayerInfo] = {}
         self.watched = self._everything()
         """The modules to hook: all that could be stations while they are looked for, those that are from then on."""
-        self.functional = Functional(self.modules, notes)
+        self.functional = Functional(self.modules, self.activations, notes)
         self.loops = Loops(self.modules, notes)
         self.streams = Streams(self.modules)
         self.looking = True

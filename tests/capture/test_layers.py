@@ -615,6 +615,28 @@ def test_another_activation_on_the_same_output_is_never_read_by_the_first_one_s_
         assert value(scope.run, "layers", "saturated_share", 16, ("first", 0)) is not None
 
 
+def test_what_a_function_makes_of_an_activation_s_output_is_not_the_activation_s() -> None:
+    class Stacked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.phi, self.head = nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.head(F.gelu(self.phi(self.first(x))))
+            return out
+
+    torch.manual_seed(0)
+    model = Stacked()
+    with torch.no_grad():
+        model.first.bias[:3] = -100.0
+    with watch(model, every=1) as scope:
+        for x, y in batches(2):
+            loss = cross_entropy(model, x, y)
+            loss.backward()
+            scope.step(loss)
+    assert [value(scope.run, "layers", "dead_share", k, ("phi", 0)) for k in range(2)] == [3 / 8, 3 / 8]
+
+
 def test_an_activation_of_some_of_the_units_says_nothing_of_all() -> None:
     torch.manual_seed(0)
     model = Changing(lambda h: torch.cat([torch.relu(h[:, :4]), h[:, 4:]], -1))

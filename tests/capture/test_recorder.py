@@ -634,6 +634,26 @@ def test_a_backward_past_the_parameter_that_tells_is_said_where_no_optimizer_ste
             assert got is None if k == 6 else got == pytest.approx(n, rel=1e-9), (k, name)
 
 
+def test_a_micro_batch_past_the_parameter_that_tells_is_no_half_a_gradient_where_no_optimizer_steps() -> None:
+    model = TwoHeads()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+    def train(scope: Any) -> None:
+        for k, (x, y) in enumerate(batches(9)):
+            model.zero_grad()
+            loss = cross_entropy(model, x, y)
+            loss.backward()
+            if k >= 6:
+                F.cross_entropy(model.heads[0](model.body(x).detach()), y).backward()
+            expected = norm(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
+            scope.step(loss)
+            total = value(scope.run, "steps", "total_norm", k)
+            assert total is None if k == 6 else total == pytest.approx(expected, rel=1e-9), k
+
+    with pytest.warns(RecordingWarning, match="did not reach"), watch(model, optimizer, every={"parameters": 1}) as scope:
+        train(scope)
+
+
 def test_old_gradients_in_a_step_without_a_backward_are_no_backward_that_was_missed() -> None:
     model = mlp()
     with watch(model, torch.optim.SGD(model.parameters(), lr=0.1), every=1) as scope:
