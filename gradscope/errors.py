@@ -18,6 +18,8 @@ class GradscopeError(Exception):
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
         self.hint = hint
+        if hint:
+            self.add_note(f"hint: {hint}")  # stands in a traceback
 
 
 class UsageError(GradscopeError):

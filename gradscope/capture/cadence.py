@@ -46,8 +46,8 @@ class Fixed:
         for kind, n in self.every.items():
             if kind not in KINDS:
                 raise UsageError(f"every: unknown kind {kind!r} (expected one of {', '.join(KINDS)})")
-            if n < 0:
-                raise UsageError(f"every: {kind} must be 0 (never) or a positive number of steps (got {n})")
+            if not isinstance(n, int) or n < 0:
+                raise UsageError(f"every: {kind} must be 0 (never) or a positive number of steps (got {n!r})")
 
     def plan(self, step: int) -> Plan:
         return frozenset(k for k, n in self.every.items() if n and (step % n == 0 or step == self.last))
@@ -187,11 +187,13 @@ def _every(n: int) -> str:
 def cadence(every: int | Mapping[str, int] | None, overhead: float, last: int | None = None) -> Cadence:
     """From what a user gives: None adapts, a number reads everything at every n-th step, a mapping each kind at its own."""
     if every is None:
-        if not 0 <= overhead < 1:
-            raise UsageError(f"overhead must be a share of the step time in [0, 1) (got {overhead})")
+        if not isinstance(overhead, int | float) or not 0 <= overhead < 1:
+            raise UsageError(f"overhead must be a share of the step time in [0, 1) (got {overhead!r})")
         return Adaptive(overhead)
     if isinstance(every, int):
         if every < 1:
             raise UsageError(f"every must be a positive number of steps (got {every})")
         return Fixed(dict.fromkeys((PARAMETERS, LAYERS, TIMESTEPS), every), last)
+    if not isinstance(every, Mapping):
+        raise UsageError(f"every must be None, a number of steps, or a mapping of {', '.join(KINDS)} to one (got {every!r})")
     return Fixed(dict(every), last)

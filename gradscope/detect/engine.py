@@ -33,8 +33,11 @@ def check(run: Run, settings: Settings = Settings(), *, remedies: bool = True) -
     """The verdict on a run, live or loaded: deterministic, and a function of what was recorded alone.
 
     Every rule is judged, since one may explain another; ``settings`` choose what is reported. Raises ``UsageError`` where
-    they name a rule that does not exist. Without ``remedies`` findings say what is wrong, and not what to do.
+    they name a rule that does not exist, and for what is no run. Without ``remedies`` findings say what is wrong, and not what
+    to do.
     """
+    if not isinstance(run, Run):
+        raise UsageError(f"check: a Run is judged (got {type(run).__name__})", hint="gradscope.load_run(FOLDER) gives one")
     require_rules((*settings.select, *settings.ignore))
     return reported(judged(run, remedies=remedies), settings) if run.step_count else Report(run.name, 0)
 

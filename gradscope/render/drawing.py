@@ -43,10 +43,12 @@ def plot(runs: Run | Sequence[Run], figure: str = "overview", *, reports: Sequen
     ``figure`` is a name of ``gradscope.render.FIGURES``; ``reports`` are the runs' verdicts, in the same order, whose findings
     are marked. Raises ``UsageError`` for an unknown figure, no run, or a run without a step.
     """
-    shown = [runs] if isinstance(runs, Run) else list(runs)
+    shown = [runs] if isinstance(runs, Run | str | os.PathLike) else list(runs)
     if not shown:
         raise UsageError("no run to plot")
     for run in shown:
+        if not isinstance(run, Run):
+            raise UsageError(f"plot: a Run is drawn (got {type(run).__name__})", hint="gradscope.load_run(FOLDER) gives one")
         if not run.step_count:
             raise UsageError(f"the run {run.name!r} has no step: nothing to plot", hint="let it train for one step at least")
     drawn = FIGURES.load(figure)

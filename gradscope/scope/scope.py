@@ -75,8 +75,15 @@ def watch(
     optimizers = [] if optimizer is None else list(optimizer) if isinstance(optimizer, list | tuple) else [optimizer]
     if not isinstance(model, nn.Module):
         raise UsageError(f"watch: model must be a torch.nn.Module (got {type(model).__name__})")
+    for given in optimizers:
+        if not hasattr(given, "param_groups"):
+            what = f"watch: optimizer must be a torch.optim.Optimizer, a list of them, or None (got {type(given).__name__})"
+            raise UsageError(what)
+    if scaler is not None and not hasattr(scaler, "get_scale"):
+        raise UsageError(f"watch: scaler must be a torch.amp.GradScaler (got {type(scaler).__name__})")
     stops = () if stop_on is None else (stop_on,) if isinstance(stop_on, str) else tuple(stop_on)
     require_rules(stops)
+    read_at = cadence(every, overhead, last_step)  # refuses what cannot be, before there is a folder
     if resume is None:
         manifest = Manifest(
             name=name or (Path(out).name if out is not None else type(model).__name__),
@@ -97,7 +104,7 @@ def watch(
         optimizers,
         sink,
         manifest,
-        cadence(every, overhead, last_step),
+        read_at,
         scaler=scaler,
         on_finding=on_finding,
         stop_on=stops,

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from gradscope.detect.engine import Settings, check
+from gradscope.errors import UsageError
 from gradscope.record.finding import Report, Verdict
 from gradscope.render import FORMATS
 from gradscope.training.config import load_config
@@ -17,6 +18,12 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 
 def judged(name: str, *overrides: str) -> Report:
     return check(train(load_config(CONFIGS / f"{name}.yaml", ["device=cpu", *overrides])))
+
+
+def test_a_path_in_the_place_of_a_run_is_told() -> None:
+    with pytest.raises(UsageError, match="a Run is judged") as error:
+        check("runs/a")  # type: ignore[arg-type]
+    assert error.value.hint == "gradscope.load_run(FOLDER) gives one"
 
 
 def test_a_healthy_verdict_on_a_training_that_has_not_learned_says_so() -> None:

@@ -44,6 +44,13 @@ def test_another_ending_is_refused_before_anything_is_written(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("given", ["runs/a", Path("runs/a"), ["runs/a"]])
+def test_a_path_in_the_place_of_a_run_is_told(given):
+    with pytest.raises(UsageError, match="a Run is drawn") as error:
+        plot(given)
+    assert error.value.hint == "gradscope.load_run(FOLDER) gives one"
+
+
 def test_folders_on_the_way_are_made(tmp_path):
     assert save(Figure(), tmp_path / "a" / "b" / "figure.png").exists()
 

@@ -6,6 +6,7 @@ import copy
 import gc
 import pickle
 import sys
+import traceback
 import weakref
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 
 import gradscope
 from gradscope.capture.cadence import Adaptive
-from gradscope.errors import RecordingWarning, UsageError
+from gradscope.errors import RecordingWarning, RunFolderError, UsageError
 from gradscope.record.manifest import Status
 from gradscope.record.schema import STEPS
 from gradscope.scope import METRICS
@@ -231,6 +232,33 @@ def test_misuse_is_told() -> None:
             scope.step(torch.ones(3))
         with pytest.raises(UsageError, match="perplexity"):
             scope.step(1.0, perplexity=2.0)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"every": 0}, "positive number of steps"),
+        ({"every": "often"}, "a number of steps, or a mapping"),
+        ({"every": {"layers": "often"}}, "layers must be 0 .never. or a positive number of steps .got 'often'"),
+        ({"overhead": "2%"}, "a share of the step time"),
+        ({"optimizer": "adam"}, "optimizer must be .* .got str"),
+        ({"optimizer": [nn.Linear(2, 2)]}, "optimizer must be .* .got Linear"),
+        ({"scaler": 65536.0}, "scaler must be .* .got float"),
+        ({"stop_on": "vanish"}, "did you mean 'vanishing-gradients'"),
+    ],
+)
+def test_arguments_that_cannot_be_leave_no_folder_in_the_way(tmp_path: Path, given: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        gradscope.watch(nn.Linear(2, 2), out=tmp_path / "run", **given)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_traceback_has_the_hint(tmp_path: Path) -> None:
+    with gradscope.watch(nn.Linear(2, 2), out=tmp_path):
+        pass
+    with pytest.raises(RunFolderError) as error:
+        gradscope.watch(nn.Linear(2, 2), out=tmp_path)
+    assert "hint: name a folder that does not exist yet, or is empty" in "".join(traceback.format_exception(error.value))
 
 
 def test_a_run_in_a_folder_is_the_live_one(tmp_path: Path) -> None:
