@@ -201,6 +201,55 @@ def dead_signal(depth: int = 20, steps: int = 200, *, dead: int = 6, absent: int
     return changed(sink, fade, name=f"dead-signal-{depth}")
 
 
+def broken_for_a_while(depth: int = 20, steps: int = 200) -> Run:
+    """All is NaN from two fifths of the run to half of it, and finite again afterwards."""
+    loss = falling(steps, np.random.default_rng(0))
+    loss[steps * 2 // 5 : steps // 2] = np.nan
+
+    def gone(block: Block) -> Block:
+        for column in block.columns.keys() & _NORMS:
+            block.columns[column][(block.steps >= steps * 2 // 5) & (block.steps < steps // 2)] = np.nan
+        return block
+
+    return changed(recorded(f"nan-for-a-while-{depth}", depth, steps, gain=0.9, loss=loss), gone)
+
+
+def long_names(depth: int, steps: int = 60) -> Run:
+    """A run and layers whose names are longer than any axis or title has room for."""
+    sink = recorded("run", depth, steps, gain=0.95)
+
+    def named(name: str) -> str:
+        return f"model.encoder.backbone.blocks.{name}"
+
+    catalogue = Catalogue(
+        tuple(
+            replace(
+                layer,
+                name=named(layer.name),
+                parameters=tuple(map(named, layer.parameters)),
+                block=layer.block and named(layer.block),
+            )
+            for layer in sink.manifest.catalogue.layers
+        ),
+        tuple(replace(p, name=named(p.name), layer=named(p.layer)) for p in sink.manifest.catalogue.parameters),
+    )
+
+    def renamed(block: Block) -> Block:
+        return replace(block, entities=tuple((name and named(name), call) for name, call in block.entities))
+
+    name = "a-run-that-somebody-called-by-all-that-it-was-made-with-lr-0.001-weight-decay-0.1-warmup-100-seed-3"
+    return changed(sink, renamed, catalogue=catalogue, name=name)
+
+
+def absent(depth: int = 8, steps: int = 50) -> Run:
+    """A run whose every value is absent: rows of nothing."""
+
+    def nothing(block: Block) -> Block:
+        return replace(block, valid={column: np.zeros_like(values, bool) for column, values in block.columns.items()})
+
+    return changed(recorded(f"absent-{depth}", depth, steps, gain=0.9), nothing)
+
+
 def recurrent(steps: int = 200, *, timesteps: int = 40, factor: float = 0.8) -> Run:
     """An RNN read out at its last time step: two stations, and a gradient that falls by ``factor`` per time step back."""
     draw = np.random.default_rng(5)

@@ -92,6 +92,12 @@ def last_values(chosen: Sequence[Curve], profiles: Sequence[Profile]) -> Floats:
     return found[0] if found is not None else np.empty(0)
 
 
+def side_by_side(values: Sequence[Floats]) -> Floats:
+    """Curves (n,) of any lengths as one array (k, n), NaN behind the end of each."""
+    longest = max(map(len, values), default=0)
+    return np.stack([np.pad(v, (0, longest - len(v)), constant_values=np.nan) for v in values])
+
+
 def draw(axes: Axes, shelf: Shelf, chosen: Sequence[Curve], profiles: Sequence[Profile]) -> list[Line2D]:
     """The chosen steps as curves over layers 1 to L, on a logarithmic axis with shelves."""
     lines = []

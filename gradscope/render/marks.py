@@ -31,6 +31,8 @@ WORDS, LETTER = 0.14, 0.057
 """Inches that the words on a threshold take, and about so many for each letter."""
 
 Span = tuple[float, float]
+Places = list[tuple[bool, float]]
+"""Where words stand on lines: whether at the left, and over which height in inches."""
 
 
 @dataclass(frozen=True)
@@ -132,31 +134,56 @@ def boxes(axes: Axes, run: Run, report: Report, layers: Sequence[str], end: int)
             text.set(color=theme.SEVERITY[finding.severity], path_effects=outline, zorder=6 + row)
 
 
-def thresholds(axes: Axes, findings: Iterable[Finding], scale: Mapping[str, tuple[float, str]], curve: Floats) -> None:
-    """A dashed line where a finding's threshold lies, said at the end at which the curve (its values, first position to last)
-    keeps further off, or, where another's words stand there, under the line or at its other end.
+def thresholds(axes: Axes, findings: Iterable[Finding], scale: Mapping[str, tuple[float, str]], curve: Floats) -> Places:
+    """A dashed line where a finding's threshold lies, with its words as ``caption`` places them; these places.
 
     ``scale`` maps a signal to the height that 1 has on this axis, and to the words for what it is a share of.
     """
-    taken: list[tuple[bool, float]] = []
+    taken: Places = []
     for finding in {(f.code, f.signal, f.threshold): f for f in findings if drawable(f, scale)}.values():
         unit, of = scale[finding.signal]
         colour, height = theme.SEVERITY[finding.severity], finding.threshold * unit
         words = f"{finding.code} threshold: {_limit(finding)}{of}"
-        beside = max(1, math.ceil(len(curve) * LETTER * len(words) / theme.inches(axes)[0]))
-        left, over = _free(axes, height, _distance(curve[:beside], height) > _distance(curve[-beside:], height), taken)
         axes.axhline(height, color=colour, lw=1.0, ls=(0, (4, 3)), zorder=1.5, gid=f"threshold-{finding.code}")
-        axes.text(
-            0.006 if left else 0.994,
-            height,
-            words,
-            transform=axes.get_yaxis_transform(),
-            size=7.5,
-            color=colour,
-            ha="left" if left else "right",
-            va="bottom" if over else "top",
-            path_effects=[withStroke(linewidth=2.0, foreground="white")],
-        )
+        caption(axes, height, words, colour, curve, taken)
+    return taken
+
+
+def caption(axes: Axes, height: float, words: str, colour: str, curve: Floats, taken: Places) -> None:
+    """Words on a line at a height: at the end at which the curve (its values (n,), first position to last, or several (k, n))
+    keeps further off, over the line or under it, as the curve, the words in ``taken`` and the ends of the axis leave room.
+    """
+    span = max(1, math.ceil(curve.shape[-1] * LETTER * len(words) / theme.inches(axes)[0]))
+    ends = {True: curve[..., :span], False: curve[..., -span:]}
+    first = _distance(ends[True], height) > _distance(ends[False], height)
+    at, low, high = theme.up(axes, height), *(theme.up(axes, end) for end in axes.get_ylim())
+
+    def trouble(place: tuple[bool, bool]) -> tuple[bool, float]:
+        left, over = place
+        foot = at if over else at - WORDS
+        out = foot < low or foot + WORDS > high
+        met = any(left == side and abs(foot - other) < 0.99 * WORDS for side, other in taken)
+        return out or met, -min(_clear(axes, ends[left], foot), WORDS)
+
+    left, over = min(((side, over) for side in (first, not first) for over in (True, False)), key=trouble)
+    taken.append((left, at if over else at - WORDS))
+    axes.text(
+        0.006 if left else 0.994,
+        height,
+        words,
+        transform=axes.get_yaxis_transform(),
+        size=7.5,
+        color=colour,
+        ha="left" if left else "right",
+        va="bottom" if over else "top",
+        path_effects=[withStroke(linewidth=2.0, foreground="white")],
+    )
+
+
+def _clear(axes: Axes, curve: Floats, foot: float) -> float:
+    """Inches between a piece of a curve and words that stand on ``foot`` inches; 0 where it runs through them."""
+    there = [theme.up(axes, float(value)) for value in curve[(curve > 0.0) & np.isfinite(curve)]]
+    return max(min(there) - foot - WORDS, foot - max(there), 0.0) if there else math.inf
 
 
 def _distance(curve: Floats, height: float) -> float:
@@ -171,16 +198,6 @@ def _distance(curve: Floats, height: float) -> float:
 def _limit(finding: Finding) -> str:
     """A threshold as its axis has it: shares in per cent."""
     return f"{number(100.0 * finding.threshold)}%" if finding.signal.endswith("_share") else number(finding.threshold)
-
-
-def _free(axes: Axes, height: float, left: bool, taken: list[tuple[bool, float]]) -> tuple[bool, bool]:
-    """Where no words of ``taken`` (at the left, at this height in inches) stand: whether at the left, whether over the line."""
-    at = theme.up(axes, height)
-    places = [(side, over, at + (WORDS / 2 if over else -WORDS / 2)) for side in (left, not left) for over in (True, False)]
-    free = (p for p in places if all(p[0] != side or abs(p[2] - other) > 0.99 * WORDS for side, other in taken))
-    side, over, middle = next(free, places[0])
-    taken.append((side, middle))
-    return side, over
 
 
 def drawable(finding: Finding, scale: Mapping[str, tuple[float, str]]) -> bool:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from gradscope.record.run import Run
+from gradscope.render.words import plain
 from gradscope.signals.events import Series
 from gradscope.signals.profiles import Profile
 from gradscope.signals.states import State, states
@@ -34,6 +35,14 @@ def labels(runs: Sequence[Run]) -> list[str]:
     if len(set(names)) < len(names):
         names = [run.path.name if run.path else run.name for run in runs]
     return [name if names.count(name) == 1 else f"{name} ({i + 1})" for i, name in enumerate(names)]
+
+
+def left_out(names: Sequence[str], drawn: Collection[int]) -> str:
+    """A sentence on those of several runs that a figure has nothing to draw of; empty where there are none."""
+    gone = [plain(name, 40) for i, name in enumerate(names) if i not in drawn]
+    if not gone:
+        return ""
+    return f" Of {' and '.join([', '.join(gone[:-1]), gone[-1]] if len(gone) > 1 else gone)} there is nothing to draw."
 
 
 def of_profile(run: str, profile: Profile) -> Iterator[Row]:

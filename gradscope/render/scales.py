@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from gradscope.render.words import number, plain, power_of_ten
 from gradscope.signals.events import broke_at
 from gradscope.signals.states import State, States
 
+LONGEST = {"x": 18, "y": 12}
+"""Letters of a layer's name: more would fill the axis with few names, or leave the page at its side."""
 NEAR = 0.13
 """Inches between a shelf's label and the next one of the axis, or they would stand in each other."""
 AFTERMATH = 3
@@ -161,7 +164,7 @@ def layer_axis(axes: Axes, layers: Sequence[str] | int, *, axis: str = "x", inch
     count = layers if isinstance(layers, int) else len(layers)
     along = axes.xaxis if axis == "x" else axes.yaxis
     (axes.set_xlim if axis == "x" else axes.set_ylim)(0.5, max(count, 1) + 0.5)
-    names = [f"{i + 1:,}" for i in range(count)] if isinstance(layers, int) else [plain(name, 18) for name in layers]
+    names = [f"{i + 1:,}" for i in range(count)] if isinstance(layers, int) else _told_apart(layers, LONGEST[axis])
     room = 0.075 * max((len(name) for name in names), default=1) + 0.14 if axis == "x" else 0.24
     most = max(2, int(inches / room))
     if isinstance(layers, int):  # numbers are to be round, not places, which are one less
@@ -173,8 +176,24 @@ def layer_axis(axes: Axes, layers: Sequence[str] | int, *, axis: str = "x", inch
     along.set_minor_locator(NullLocator())
     if label:
         along.set_label_text(label)
-    if axis == "x" and names and 0.0325 * len(names[-1]) > theme.RIGHT + 0.5 * inches / count:
-        along.get_ticklabels()[-1].set_horizontalalignment("right")  # else the page would cut the last name off
+    half = 0.0325 * len(names[-1]) if names else 0.0
+    if axis == "x" and half > theme.beside(axes) + 0.5 * inches / count:
+        while len(places) > 1 and (places[-1] - places[-2]) * inches / count < 3.0 * half:
+            places.pop(-2)  # or it would stand in the last name, which ends at its tick lest the page cut it off
+        along.set_major_locator(FixedLocator([p + 1 for p in places]))
+        along.set_major_formatter(FixedFormatter([names[p] for p in places]))
+        along.get_ticklabels()[-1].set_horizontalalignment("right")
+
+
+def _told_apart(names: Sequence[str], most: int) -> list[str]:
+    """Names in at most ``most`` letters: first go dotted parts with which all begin, as many as must, then what is between."""
+    shown = [plain(name) for name in names]
+    parts = [name.split(".") for name in shown]
+    alike = sum(1 for _ in takewhile(lambda same: len(set(same)) == 1, zip(*(p[:-1] for p in parts), strict=False)))
+    for gone in range(1, alike + 1):
+        if max(map(len, shown)) > most:
+            shown = ["…" + ".".join(p[gone:]) for p in parts]
+    return [plain(name, most) for name in shown]
 
 
 def spread(count: int, most: int) -> list[int]:

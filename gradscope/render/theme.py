@@ -147,6 +147,8 @@ KINDS = {
 """The kinds of operation that the gradient's decades are put down to."""
 
 
+LETTERS = 17.0
+"""Letters of an ordinary text that stand on an inch, at the size of a figure's sentences."""
 LEFT, RIGHT, BOTTOM, GAP = 0.85, 0.25, 0.5, 0.12
 """Room around axes, in inches: it stays the same when a figure grows."""
 
@@ -163,11 +165,13 @@ def head(figure: Page, title: str, reading: str, handles: Sequence[Artist] = (),
     """
     width, height = page(figure)
     left, down = 0.15, 0.12
+    large: dict[str, Any] = {"size": 11.5, "weight": "bold"}
     if len(runs) == 1 and isinstance(figure, Figure):
-        title = f"{title}: {plain(runs[0], 60)}"
-    figure.text(left / width, 1.0 - down / height, title, size=11.5, weight="bold", va="top")
+        room = width - 2 * left - wide(figure, f"{title}: ", **large)
+        title = f"{title}: {cut(figure, plain(runs[0], 60), room, **large)}"
+    figure.text(left / width, 1.0 - down / height, title, va="top", **large)
     down += 0.24
-    for line in textwrap.wrap(reading, int((width - 2 * left) * 17.0)):
+    for line in wrapped(figure, reading, width - 2 * left, size=8.5):
         figure.text(left / width, 1.0 - down / height, line, size=8.5, color=QUIET, va="top")
         down += 0.165
     if handles:
@@ -184,6 +188,31 @@ def head(figure: Page, title: str, reading: str, handles: Sequence[Artist] = (),
         )
         down += 0.08 + 0.185 * -(-len(handles) // columns)
     return down + 0.1
+
+
+def wide(figure: Page, text: str, **look: Any) -> float:
+    """The inches that a text takes."""
+    drawn = figure.text(0.0, 0.0, text, **look)
+    inches = drawn.get_window_extent().width / figure.dpi
+    drawn.remove()
+    return inches
+
+
+def wrapped(figure: Page, text: str, room: float, **look: Any) -> list[str]:
+    """Lines of a text none of which takes more than ``room`` inches, whatever its letters are."""
+    signs = max(int(room * LETTERS), 1)
+    while True:
+        lines = textwrap.wrap(text, signs)
+        widest = max((wide(figure, line, **look) for line in lines), default=0.0)
+        if widest <= room or signs == 1:
+            return lines
+        signs = max(min(int(signs * room / widest), signs - 1), 1)
+
+
+def cut(figure: Page, name: str, room: float, **look: Any) -> str:
+    """A name cut in the middle to what ``room`` inches hold."""
+    lengths = range(len(name), 1, -1)
+    return next((text for n in lengths if wide(figure, text := plain(name, n), **look) <= room), plain(name, 1))
 
 
 def _columns(widths: Sequence[float], room: float) -> int:
@@ -216,11 +245,24 @@ def inches(axes: Axes) -> tuple[float, float]:
     return axes.bbox.width / dpi, axes.bbox.height / dpi
 
 
+def beside(axes: Axes) -> float:
+    """Inches between axes and the right edge of the page, or of the part of one that they stand in."""
+    figure = axes.get_figure()
+    return float((figure.bbox.x1 - axes.bbox.x1) / figure.dpi) if figure is not None else RIGHT
+
+
 def up(axes: Axes, value: float) -> float:
     """How far a value of the y axis stands above the page's lower edge, in inches."""
     figure = axes.get_figure()
     dpi = figure.dpi if figure is not None else STYLE["figure.dpi"]
     return float(axes.transData.transform((0.0, value))[1] / dpi)
+
+
+def caption(axes: Axes, text: str, *, pad: float = 4.0, colour: str = INK) -> None:
+    """Words over axes, at the left, cut in the middle to their width."""
+    figure = axes.get_figure()
+    shown = cut(figure, text, inches(axes)[0], size=8.5) if figure is not None else text
+    axes.set_title(shown, size=8.5, loc="left", pad=pad, color=colour)
 
 
 def say(axes: Axes, text: str) -> None:

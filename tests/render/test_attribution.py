@@ -119,3 +119,26 @@ def test_the_data_are_decades_by_kind_of_each_layer_and_of_the_whole():
     (total,) = [row.value for row in rows if row.step == 2 and not row.layer and row.signal == "decades_weight"]
     assert len(layers) == 5
     assert total == pytest.approx(sum(layers)) == pytest.approx(5 * np.log10(WEIGHT))
+
+
+def test_over_the_steps_nothing_is_drawn_where_the_gradient_is_not_finite():
+    run, _ = case("nan-for-a-while")
+    below = plot(run, "attribution").axes[1]
+    (line,) = [line for line in below.get_lines() if line.get_label() == "end to end"]
+    steps, values = np.asarray(line.get_xdata()), np.asarray(line.get_ydata())
+    inside = (steps >= 80) & (steps < 100)
+    assert inside.any()
+    assert np.isnan(values[inside]).all()
+    assert np.isfinite(values[~inside]).all()
+
+
+def test_where_a_layer_has_no_finite_gradient_there_is_no_whole():
+    page = plot(case("sixty-decades")[0], "attribution")
+    (axes,) = whole(page)
+    assert not axes.axison
+    assert "not told" in axes.texts[0].get_text()
+
+
+def test_of_one_layer_it_says_that_there_is_no_way_to_another():
+    (axes,) = plot(case("one-layer")[0], "attribution").axes
+    assert "one layer alone" in axes.texts[0].get_text()

@@ -130,6 +130,13 @@ def test_a_run_that_recorded_only_its_loss_says_so_instead_of_failing(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_a_run_of_which_all_is_absent_says_so_in_every_figure(name):
+    figure = drawn(name, "absent")
+    assert any("was recorded" in t.get_text() for t in figure.findobj(Text))
+    assert not any(axes.axison for axes in figure.axes)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_all_nan_and_all_zero_runs_are_drawn(name):
     nan = float("nan")
     for value in (nan, 0.0, float("inf")):
@@ -179,3 +186,18 @@ def test_a_run_without_a_step_cannot_be_drawn():
         plot(empty)
     with pytest.raises(UsageError, match="no run"):
         plot([])
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n not in ("loss", "through-time", "overview")])
+def test_of_several_runs_those_without_anything_to_draw_are_named(name):
+    words = " ".join(" ".join(t.get_text() for t in drawn(name, "vanishing", "absent", "dead").findobj(Text)).split())
+    assert "Of absent-8 there is nothing to draw." in words
+
+
+@pytest.mark.parametrize("letter", ["i", "m", "W"])
+def test_a_sentence_stays_within_the_page_whatever_its_letters(letter):
+    figure = Figure(figsize=(4.0, 3.0))
+    text = " ".join([letter * 6] * 40)
+    lines = theme.wrapped(figure, text, 3.7, size=8.5)
+    assert " ".join(lines) == text
+    assert max(theme.wide(figure, line, size=8.5) for line in lines) <= 3.7

@@ -6,7 +6,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from gradscope.record.finding import Finding, Severity
-from gradscope.render.marks import positions, thresholds
+from gradscope.render.marks import caption, positions, thresholds
 from tests.render.cases import case
 
 
@@ -64,3 +64,30 @@ def test_the_words_on_a_threshold_stand_where_the_curve_keeps_off_them(curve, si
     thresholds(axes, [found], {"s": (1.0, " of the gradient at the last")}, curve)
     (text,) = axes.texts
     assert text.get_horizontalalignment() == side
+
+
+@pytest.mark.parametrize(("height", "over"), [(0.95, False), (2e-5, True), (0.01, True)])
+def test_the_words_on_a_line_stay_within_the_axis(height, over):
+    figure = Figure(figsize=(6.0, 4.0))
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((0.1, 0.1, 0.85, 0.85))
+    axes.set_yscale("log")
+    axes.set_ylim(1e-5, 1.0)
+    caption(axes, height, "usual", "black", np.full(20, 1e-3), [])
+    (text,) = axes.texts
+    assert text.get_va() == ("bottom" if over else "top")
+    box, around = text.get_window_extent(), axes.get_window_extent()
+    assert around.y0 <= box.y0
+    assert box.y1 <= around.y1
+
+
+def test_the_words_on_a_line_keep_off_a_curve_that_runs_along_it():
+    figure = Figure(figsize=(6.0, 4.0))
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((0.1, 0.1, 0.85, 0.85))
+    axes.set_yscale("log")
+    axes.set_ylim(1e-5, 1.0)
+    above = np.full(20, 1.2e-3)
+    for curve, place in ((above, "top"), (1e-6 / above, "bottom"), (np.stack([above, above]), "top")):
+        caption(axes, 1e-3, "usual", "black", curve, [])
+        assert axes.texts[-1].get_va() == place

@@ -97,3 +97,19 @@ def test_numbers_of_layers_are_round_but_for_the_ends():
     assert [t.get_text() for t in panel.get_xticklabels()] == ["1", "200", "400", "600", "800", "1,000"]
     layer_axis(panel, 4, inches=3.0)
     assert [t.get_text() for t in panel.get_xticklabels()] == ["1", "2", "3", "4"]
+
+
+@pytest.mark.parametrize(
+    ("names", "shown"),
+    [
+        (["model.encoder.layers.0", "model.encoder.layers.10"], ["…layers.0", "…layers.10"]),
+        (["encoder.0", "encoder.1"], ["encoder.0", "encoder.1"]),
+        (["encoder.layers.0.attention", "head"], ["encod…ention", "head"]),
+        (["model.encoder.layers.0"], ["…layers.0"]),
+        (["unpronounceable"], ["unpro…ceable"]),
+    ],
+)
+def test_of_names_that_are_too_long_what_all_begin_with_goes_first(names, shown):
+    panel = axes()
+    layer_axis(panel, names, axis="y", inches=4.0)
+    assert [t.get_text() for t in panel.get_yticklabels()] == shown

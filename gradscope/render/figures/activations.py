@@ -81,7 +81,8 @@ def _draw(
     signal, names = profiles[0].signal, rows.labels(runs)
     title = TITLES[signal] if isinstance(figure, Figure) or len(runs) > 1 else f"{TITLES[signal]}: {plain(names[0], 60)}"
     chosen = curves.curves(runs, profiles)
-    top = theme.head(figure, title, _reading(profiles, chosen), curves.handles(chosen), runs=names)
+    reading = _reading(profiles, chosen) + rows.left_out(names, {curve.run for curve in chosen})
+    top = theme.head(figure, title, reading, curves.handles(chosen), runs=names)
     by_layer, by_step = theme.stack(figure, [3, 2], top=top + marks.lane_height(found), gap=0.75)
     shelf = scales.share_axis(by_layer, (c for curve in chosen if (c := curve.of(profiles[curve.run]))))
     curves.draw_rough(by_layer, shelf, chosen, profiles, shares=True)

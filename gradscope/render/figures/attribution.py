@@ -15,7 +15,7 @@ from gradscope.render import bars, marks, rows, scales, theme
 from gradscope.render.words import count, plain
 from gradscope.signals.attribution import KINDS, WORDS, Attribution, attribution, told
 from gradscope.signals.events import Series
-from gradscope.signals.profiles import Profile, trunk
+from gradscope.signals.profiles import Profile, depth_profile, trunk
 
 NAME = "attribution"
 TITLE = "What the gradient gains and loses on its way back"
@@ -49,10 +49,13 @@ def draw(figure: theme.Page, runs: Sequence[Run], reports: Sequence[Report]) -> 
     shown = [i for i, parts in enumerate(found) if _row(parts) is not None]
     if not shown:
         top = theme.head(figure, TITLE, "", runs=names)
-        return theme.say(theme.stack(figure, [1], top=top)[0], "no gradient by layer was recorded")
+        single = any(not p.empty and len(p.layers) == 1 for p in map(depth_profile, runs))
+        why = "one layer alone has a gradient: there is no way from one to another" if single else NOTHING
+        return theme.say(theme.stack(figure, [1], top=top)[0], why)
     kinds = _occurring([found[i] for i in shown])
     handles = [Patch(**theme.KINDS[k].patch(label=WORDS[k])) for k in kinds]
-    top = theme.head(figure, TITLE, _reading(found[0]) if len(runs) == 1 else HOW, handles, runs=names)
+    reading = _reading(found[0]) if len(runs) == 1 else HOW + rows.left_out(names, shown)
+    top = theme.head(figure, TITLE, reading, handles, runs=names)
     layers = [tuple(station.name for station in trunk(run)) for run in runs]
     alone = len(runs) == 1
     over = marks.over_layers(runs, reports, layers) if alone else []
@@ -73,7 +76,7 @@ def draw(figure: theme.Page, runs: Sequence[Run], reports: Sequence[Report]) -> 
         if not alone:
             own = marks.over_layers([runs[i]], [reports[i]], [layers[i]]) if reports else []
             codes = ", ".join(f"{m.finding.code} {m.finding.rule}" for m in own[: marks.MOST])
-            axes.set_title(plain(names[i], 60) + (f": {codes}" if codes else ""), size=8.5, loc="left", pad=4)
+            theme.caption(axes, plain(names[i], 60) + (f": {codes}" if codes else ""))
             marks.bands(axes, own)
     low, high = min(low for low, _ in ends), max(high for _, high in ends)
     for axes in by_layer:
@@ -88,16 +91,22 @@ def draw(figure: theme.Page, runs: Sequence[Run], reports: Sequence[Report]) -> 
     return None
 
 
+NOTHING = "no gradient by layer was recorded"
 HOW = "Bars below 0 take from the gradient, bars above 0 add to it. One scale for all runs."
 
 
 def _drawn(run: Run) -> Attribution:
-    """At the steps that are drawn alone: those spread over the run, and those that the bars may speak of."""
+    """At the steps that are drawn alone: those spread over the run, with one at which a link is not told wherever such steps
+    lie between, and those that the bars may speak of.
+    """
     steps, links = told(run)
-    whole, some = steps[links.all(axis=1)], steps[links.any(axis=1)]
+    full = links.all(axis=1)
+    whole, some, broken = steps[full], steps[links.any(axis=1)], steps[~full]
     spread = whole[whole <= scales.last_step([run])[0]]
     few = spread[np.unique(np.linspace(0, len(spread) - 1, POINTS).astype(int))] if len(spread) else spread
-    return attribution(run, np.unique(np.concatenate([few, whole[-1:], some[-1:]])))
+    between = np.searchsorted(broken, few)
+    gaps = broken[between[:-1][between[:-1] < between[1:]]]
+    return attribution(run, np.unique(np.concatenate([few, gaps, whole[-1:], some[-1:]])))
 
 
 def _row(parts: Attribution) -> int | None:
@@ -144,24 +153,24 @@ def _sum(figure: theme.Page, beside: Axes, parts: Attribution, kinds: Sequence[s
     width = theme.page(figure)[0]
     place = beside.get_position()
     axes = figure.add_axes(((place.x1 + 0.62 / width), place.y0, (WHOLE - 0.62) / width, place.height), label="whole")
+    theme.caption(axes, "end to end")
     row = _row(parts)
     total, whole = parts.total[row], float(parts.end_to_end[row])
+    if np.isnan(whole):
+        return theme.say(axes, "not told: a layer\nhas no finite\ngradient")
     for i, kind in enumerate(kinds):
-        value = float(np.nan_to_num(total[KINDS.index(kind)]))
+        value = float(total[KINDS.index(kind)])
         axes.bar(i, value, width=0.75, lw=0.3, label=kind, **theme.KINDS[kind].patch())
         _value(axes, i, value)
-    if not np.isnan(whole):
-        axes.bar(len(kinds), whole, width=0.75, facecolor="white", edgecolor=theme.INK, lw=1.2, label="end to end")
-        _value(axes, len(kinds), whole)
-    else:
-        axes.text(len(kinds), 0.0, "?", ha="center", va="bottom", size=8)
+    axes.bar(len(kinds), whole, width=0.75, facecolor="white", edgecolor=theme.INK, lw=1.2, label="end to end")
+    _value(axes, len(kinds), whole)
     axes.axhline(0.0, color=theme.REFERENCE, lw=1.0)
     axes.set_xlim(-0.6, len(kinds) + 0.6)
     axes.set_ylim(*ends)
     axes.xaxis.set_major_locator(FixedLocator([len(kinds)]))
     axes.set_xticklabels(["all"])
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_title("end to end", size=8.5, loc="left", pad=4)
+    return None
 
 
 def _value(axes: Axes, x: float, value: float) -> None:
@@ -181,13 +190,14 @@ def _value(axes: Axes, x: float, value: float) -> None:
 def _over_steps(axes: Axes, runs: Sequence[Run], parts: Attribution, kinds: Sequence[str]) -> None:
     """The whole by kind, step by step."""
     end, label = scales.last_step(runs)
-    few = np.flatnonzero(parts.present.all(axis=1) & (parts.steps <= end))
+    few = np.flatnonzero(parts.steps <= end)
     for i, kind in enumerate(kinds):
         look = theme.run_look(i)
         style = {"linestyle": look.dash, "marker": look.marker, "markevery": (0, max(1, len(few) // 6)), "markersize": 4.0}
         axes.plot(parts.steps[few], parts.total[few, KINDS.index(kind)], color=theme.KINDS[kind].colour, label=kind, **style)
     axes.plot(parts.steps[few], parts.end_to_end[few], color=theme.INK, lw=1.8, label="end to end")
-    axes.text(1.008, parts.end_to_end[few[-1]], "all", transform=axes.get_yaxis_transform(), size=8, va="center")
+    last = parts.end_to_end[few][parts.present[few].all(axis=1)][-1]
+    axes.text(1.008, last, "all", transform=axes.get_yaxis_transform(), size=8, va="center")
     axes.axhline(0.0, color=theme.REFERENCE, lw=1.0)
     axes.margins(y=0.12)
     axes.grid(axis="y")

@@ -31,7 +31,8 @@ def draw(figure: theme.Page, runs: Sequence[Run], reports: Sequence[Report]) -> 
         top = theme.head(figure, TITLE, "", runs=names)
         return theme.say(theme.stack(figure, [1], top=top)[0], "no gradient by layer was recorded")
     end, label = scales.last_step(runs)
-    top = theme.head(figure, TITLE, "From the input (bottom) to the output (top).", maps.legend(profiles), runs=names)
+    reading = "From the input (bottom) to the output (top)." + rows.left_out(names, drawn)
+    top = theme.head(figure, TITLE, reading, maps.legend(profiles), runs=names)
     top += 0.12 if len(drawn) > 1 else 0.0
     panels = theme.stack(figure, [1] * len(drawn), top=top, right=0.95, gap=0.3 if len(drawn) > 1 else 0.0)
     colours = maps.sizes(profiles)
@@ -47,6 +48,6 @@ def draw(figure: theme.Page, runs: Sequence[Run], reports: Sequence[Report]) -> 
         if reports:
             marks.boxes(axes, runs[i], reports[i], profiles[i].layers, end)
         if len(drawn) > 1:
-            axes.set_title(plain(names[i], 60), size=8.5, loc="left", pad=4, color=theme.run_look(i).colour)
+            theme.caption(axes, plain(names[i], 60), colour=theme.run_look(i).colour)
     maps.bar(figure, panels, colours, NORMS[profiles[0].signal])
     return None

@@ -33,8 +33,22 @@ EVENTS = {"nonfinite": "not finite", "spikes": "spike", "skipped": "skipped step
 COLOURS = {"nonfinite": "#c51b1b", "spikes": "#b35806", "skipped": "#8e6bbf", "clipped": "#8c8c8c"}
 
 
+ROOM = 0.7
+"""Inches for lanes that a page has without growing: of several runs there may be many, and the curves need theirs."""
+
+
 def size(runs: Sequence[Run], reports: Sequence[Report]) -> tuple[float, float]:
-    return 9.0, 4.6
+    return 9.0, 4.6 + growth(runs, reports)
+
+
+def growth(runs: Sequence[Run], reports: Sequence[Report]) -> float:
+    """Inches that the lanes of findings and events need beyond those that are there for them."""
+    lanes = sum(len(_kinds(events(run))) for run in runs)
+    return max(marks.lane_height(marks.over_steps(runs, reports)) + LANE * lanes - ROOM, 0.0)
+
+
+def _kinds(happened: Events) -> list[str]:
+    return [kind for kind in EVENTS if len(getattr(happened, kind))]
 
 
 def data(runs: Sequence[Run]) -> Iterator[rows.Row]:
@@ -47,13 +61,17 @@ def draw(figure: theme.Page, runs: Sequence[Run], reports: Sequence[Report]) -> 
     names, (end, label) = rows.labels(runs), scales.last_step(runs)
     training, validation = ([series(run, c).upto(end) for run in runs] for c in ("loss", "validation_loss"))
     happened, found = [events(run) for run in runs], marks.over_steps(runs, reports)
-    top = theme.head(figure, TITLE, _reading(training, happened, runs[0].step_count), _legend(names, validation), runs=names)
-    lanes = [(i, kind) for i, these in enumerate(happened) for kind in EVENTS if len(getattr(these, kind))]
+    there = any(not s.empty for s in [*training, *validation])
+    legend = _legend(names, validation) if there else []
+    top = theme.head(figure, TITLE, _reading(training, happened, runs[0].step_count), legend, runs=names)
+    lanes = [(i, kind) for i, these in enumerate(happened) for kind in _kinds(these)]
     below = LANE * len(lanes)
     top += marks.lane_height(found)
     heights = [max(theme.page(figure)[1] - top - theme.BOTTOM - below, 1.0), below] if lanes else [1.0]
     axes = theme.stack(figure, heights, top=top, gap=0.05)
     panel = axes[0]
+    if not there:
+        theme.say(panel, "no loss was recorded")
     shelf = _scale(panel, [*training, *validation])
     for i in range(len(runs)):
         _curves(panel, shelf, training[i].measured, validation[i].measured, happened[i].spikes, i, len(runs))
@@ -162,4 +180,4 @@ def _reading(training: Sequence[Series], happened: Sequence[Events], steps: int)
         of = count(steps, "step") if len(these.read) == steps else f"the {count(len(these.read), 'step')} that read it"
         words.append(f"the gradient was clipped in {len(these.clipped):,} of {of}")
     text = "; ".join(words)
-    return text[:1].upper() + text[1:] + "." if text else "No loss was recorded."
+    return text[:1].upper() + text[1:] + "." if text else ""

@@ -22,7 +22,7 @@ WIDTH, RUN, LINE, LOSS = 13.0, 0.27, 0.2, 3.0
 
 
 def size(runs: Sequence[Run], reports: Sequence[Report]) -> tuple[float, float]:
-    return WIDTH, 8.2 + _head(runs, reports) + 0.9 * max(len(runs) - 3, 0)
+    return WIDTH, 8.2 + _head(runs, reports) + 0.9 * max(len(runs) - 3, 0) + loss.growth(runs, reports)
 
 
 def data(runs: Sequence[Run]) -> Iterator[rows.Row]:
@@ -31,8 +31,8 @@ def data(runs: Sequence[Run]) -> Iterator[rows.Row]:
 
 
 def draw(figure: theme.Page, runs: Sequence[Run], reports: Sequence[Report]) -> None:
-    height, top = theme.page(figure)[1], _head(runs, reports)
-    shares = [top, height - top - LOSS, LOSS]
+    height, top, below = theme.page(figure)[1], _head(runs, reports), LOSS + loss.growth(runs, reports)
+    shares = [top, height - top - below, below]
     head, body, foot = figure.subfigures(3, 1, height_ratios=shares, squeeze=False)[:, 0]
     left, right = body.subfigures(1, 2, width_ratios=[1.06, 1.0], squeeze=False)[0]
     _verdict(head, runs, reports)

@@ -39,9 +39,9 @@ def size(runs: Sequence[Run], reports: Sequence[Report]) -> tuple[float, float]:
 
 
 def gradients(runs: Sequence[Run]) -> list[Profile]:
-    """What is drawn: the back-propagated gradient by depth, or, where a run has none of it, the weight gradients of all."""
-    found = [depth_profile(run) for run in runs]
-    return [parameter_profile(run) for run in runs] if any(p.empty for p in found) else found
+    """What is drawn: the back-propagated gradient by depth, or, where a run has weight gradients alone, those of all."""
+    found, weights = [depth_profile(run) for run in runs], [parameter_profile(run) for run in runs]
+    return weights if any(p.empty and not w.empty for p, w in zip(found, weights, strict=True)) else found
 
 
 def data(runs: Sequence[Run]) -> Iterator[rows.Row]:
@@ -65,7 +65,9 @@ def draw(figure: theme.Page, runs: Sequence[Run], reports: Sequence[Report]) -> 
         legend.append(Line2D([], [], **THEORY, label="theory, before training"))
     if floor is not None:
         legend.append(Patch(color=theme.CHANCE, label="what chance alone gives"))
-    top = theme.head(figure, TITLE, _reading(runs, profiles, gains, chosen), legend, runs=rows.labels(runs))
+    labels = rows.labels(runs)
+    reading = _reading(runs, profiles, gains, chosen) + rows.left_out(labels, {curve.run for curve in chosen})
+    top = theme.head(figure, TITLE, reading, legend, runs=labels)
     found = marks.over_layers(runs, reports, [p.layers for p in profiles])
     with_gain = any(not gain.empty and len(gain.layers) > 1 for gain in gains)
     axes = theme.stack(figure, [5, 2] if with_gain else [1], top=top + marks.lane_height(found))

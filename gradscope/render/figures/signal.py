@@ -50,7 +50,7 @@ def draw(figure: theme.Page, runs: Sequence[Run], reports: Sequence[Report]) -> 
         top = theme.head(figure, TITLE, "", runs=names)
         return theme.say(theme.stack(figure, [1], top=top)[0], "no signal by layer was recorded")
     handles = [Line2D([], [], **theme.run_look(i).line(label=role, markersize=4.5)) for i, role in enumerate(ROLES)]
-    top = theme.head(figure, TITLE, _reading(runs, found), handles, runs=names)
+    top = theme.head(figure, TITLE, _reading(runs, found) + rows.left_out(names, shown), handles, runs=names)
     over = marks.over_layers(runs[:1], reports[:1], [found[0][1].layers]) if len(runs) == 1 else []
     top += marks.lane_height(over) + (0.12 if len(shown) > 1 else 0.0)
     panels = theme.stack(figure, [1] * len(shown), top=top, gap=0.62 if len(shown) > 1 else 0.0)
@@ -71,7 +71,7 @@ def draw(figure: theme.Page, runs: Sequence[Run], reports: Sequence[Report]) -> 
         if len(shown) > 1 or len(runs) > 1:
             own = marks.over_layers([runs[i]], [reports[i]], [layers]) if reports else []
             codes = ", ".join(f"{m.finding.code} {m.finding.rule}" for m in own[: marks.MOST])
-            axes.set_title(plain(names[i], 60) + (f": {codes}" if codes else ""), size=8.5, loc="left", pad=4)
+            theme.caption(axes, plain(names[i], 60) + (f": {codes}" if codes else ""))
             marks.bands(axes, own)
     if len(runs) == 1:
         marks.bands(panels[0], over)

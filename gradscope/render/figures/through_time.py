@@ -73,7 +73,7 @@ def draw(figure: theme.Page, runs: Sequence[Run], reports: Sequence[Report]) -> 
         marks.lane(axes, over[name])
         if len(shown) > 1:
             lift = 4 + 72 * marks.lane_height(over[name])
-            axes.set_title(plain(name, 60), size=8.5, loc="left", pad=lift)
+            theme.caption(axes, plain(name, 60), pad=lift)
     if with_map:
         _map(figure, panels[1], runs[0], profiles[shown[0]][0])
     return None

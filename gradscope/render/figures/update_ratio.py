@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.patheffects import withStroke
 
 from gradscope.record.finding import Report
+from gradscope.record.grid import Floats
 from gradscope.record.run import Run
 from gradscope.render import curves, marks, rows, scales, theme
 from gradscope.render.words import number
@@ -39,19 +39,21 @@ def draw(figure: theme.Page, runs: Sequence[Run], reports: Sequence[Report]) -> 
     if not chosen:
         top = theme.head(figure, TITLE, "", runs=rows.labels(runs))
         return theme.say(theme.stack(figure, [1], top=top)[0], "no update by layer was recorded")
+    labels = rows.labels(runs)
     reading = "A layer far under the others stands still while they learn; near 1 a step overthrows what the layer had learnt."
-    top = theme.head(figure, TITLE, reading, curves.handles(chosen), runs=rows.labels(runs))
+    reading += rows.left_out(labels, {curve.run for curve in chosen})
+    top = theme.head(figure, TITLE, reading, curves.handles(chosen), runs=labels)
     found = marks.over_layers(runs, reports, [p.layers for p in profiles])
     by_layer, by_step = theme.stack(figure, [3, 2], top=top + marks.lane_height(found), gap=0.75)
     shelf = scales.log_axis(by_layer, (c for curve in chosen if (c := curve.of(profiles[curve.run]))), also=(USUAL,))
     curves.draw(by_layer, shelf, chosen, profiles)
-    _usual(by_layer)
     by_layer.set_ylabel("update / weight")
     names = profiles[0].layers if len({p.layers for p in profiles}) == 1 else max(len(p.layers) for p in profiles)
     scales.layer_axis(by_layer, names, inches=theme.inches(by_layer)[0], label="layer, from input to output")
-    marks.thresholds(
-        by_layer, [f for r in reports for f in r.findings], {"update_ratio": (1.0, "")}, curves.last_values(chosen, profiles)
-    )
+    last, findings = curves.last_values(chosen, profiles), [f for report in reports for f in report.findings]
+    taken = marks.thresholds(by_layer, findings, {"update_ratio": (1.0, "")}, last)
+    drawn = [shown[0] for curve in chosen if (shown := curve.of(profiles[curve.run]))]
+    _usual(by_layer, curves.side_by_side(drawn), taken)
     marks.lane(by_layer, found)
     if len(runs) == 1:
         marks.bands(by_layer, found)
@@ -74,17 +76,13 @@ def _over_steps(axes: Axes, runs: Sequence[Run], profiles: Sequence[Profile]) ->
         shelf.draw(axes, middle.steps[at], middle.values[at], middle.states[at], **curve, label="median")
         zero = low.states == State.ZERO
         shelf.draw(axes, low.steps[zero], low.values[zero], low.states[zero], color=look.colour, lw=0, label="_zeros")
-    _usual(axes)
+    _usual(axes, curves.side_by_side([middle.values for _, middle, _ in ranges]), [])
     axes.set_ylabel("update / weight")
     scales.step_axis(axes, end, label=label)
     caption = "Over the steps: the median layer, in a band from the smallest to the largest"
     axes.text(0.0, 1.03, caption, transform=axes.transAxes, size=8.5, color=theme.QUIET, va="bottom")
 
 
-def _usual(axes: Axes) -> None:
+def _usual(axes: Axes, curve: Floats, taken: marks.Places) -> None:
     axes.axhline(USUAL, color=theme.REFERENCE, lw=1.0, ls=(0, (1, 2)), zorder=1)
-    text = f"{number(USUAL)}: usual where a net learns well"
-    outline = [withStroke(linewidth=2.0, foreground="white")]
-    axes.text(
-        0.006, USUAL, text, transform=axes.get_yaxis_transform(), size=7.5, color=theme.QUIET, va="bottom", path_effects=outline
-    )
+    marks.caption(axes, USUAL, f"{number(USUAL)}: usual where a net learns well", theme.QUIET, curve, taken)
