@@ -18,8 +18,8 @@ from gradscope.render.terminal import PLAIN, WIDEST, Terminal, typeset
 from gradscope.render.words import count, number, plain
 from gradscope.signals.attribution import WORDS
 
-WIDE = 110
-"""Columns from which on the table has the predicted intervals too."""
+NARROW, WIDE = 72, 110
+"""Columns from which on the table has what theory predicts, and the predicted intervals too: no number is cut off."""
 NAMES = 22
 """Characters that a layer's name has at most in a narrow table."""
 
@@ -106,7 +106,8 @@ def _decades(probe: Probe, width: int) -> RenderableType:
 
 
 def _table(probe: Probe, terminal: Terminal) -> RenderableType:
-    wide, predicted = terminal.width >= WIDE, any(layer.predicted for layer in probe.layers)
+    wide = terminal.width >= WIDE
+    predicted = terminal.width >= NARROW and any(layer.predicted for layer in probe.layers)
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
     table.add_column("layer", no_wrap=True)
     heads = ["signal", "gain", "ratio"]
@@ -119,10 +120,10 @@ def _table(probe: Probe, terminal: Terminal) -> RenderableType:
         table.add_column("", no_wrap=True)
     for layer in probe.layers:
         name = Text(plain(layer.name, None if wide else NAMES))
-        if not predicted:
-            table.add_row(name, _number(layer.rms), _number(layer.gain), _number(layer.ratio))
-            continue
         style = "bold yellow" if layer.agrees is False else ""
+        if not predicted:
+            table.add_row(name, _number(layer.rms), _number(layer.gain), _number(layer.ratio), style=style)
+            continue
         table.add_row(name, *_columns(layer, wide), "departs" if layer.agrees is False else "", style=style)
     return Padding(table, (0, 0, 0, 2))
 

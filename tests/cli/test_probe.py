@@ -116,6 +116,9 @@ def test_the_text_fits_its_terminal(sick: Path, width: int, unicode: bool) -> No
     assert max(map(len, lines)) <= width
     assert unicode or all(line.isascii() for line in lines)
     assert ("allowed" in " ".join(lines)) == (width == 200)
+    table = lines[next(i for i, line in enumerate(lines) if line.split()[:2] == ["layer", "signal"]) :][:21]
+    assert not any("…" in line for line in table)  # a number that is cut off is another number
+    assert ("theory" in table[0]) == (width >= 80)
 
 
 def test_a_departure_is_marked_in_the_table_and_named_below(sick: Path) -> None:
