@@ -54,12 +54,13 @@ def _found(trial: Trial, terminal: Terminal) -> list[RenderableType]:
 
 
 def learned(trial: Trial) -> str:
-    """``loss 0.257, accuracy 94.4% (chance 10.3%)``, or the validation loss where there are numbers to predict."""
-    words = [f"loss {number(trial.loss)}"]
+    """``training loss 0.257, validation accuracy 94.4% (chance 10.3%)``; the validation loss where numbers are predicted."""
+    words = [f"training loss {number(trial.loss)}"]
     chance = trial.chance
     if trial.accuracy is not None:
         words.append(
-            f"accuracy {trial.accuracy:.1%}" + (f" (chance {chance.accuracy:.1%})" if chance and chance.accuracy else "")
+            f"validation accuracy {trial.accuracy:.1%}"
+            + (f" (chance {chance.accuracy:.1%})" if chance and chance.accuracy else "")
         )
     elif trial.validation_loss is not None:
         words.append(

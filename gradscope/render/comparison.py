@@ -123,7 +123,7 @@ def _said(measured: Measured | None) -> str:
 
 
 def _share(measured: Measured | None) -> str:
-    return f"{number(100.0 * measured.value)} %" if measured else ""
+    return f"{number(100.0 * measured.value)}%" if measured else ""
 
 
 def _strips(comparison: Comparison, runs: Sequence[Run], terminal: Terminal) -> Iterator[RenderableType]:

@@ -280,7 +280,7 @@ def _notes(layers: Sequence[Layer], passed: Sequence[Passage], spread: float) ->
         worst = max(worst, growth)
     if worst > 2.0:
         yield (
-            f"the signal leaves an unstable fixed point: a length that is 1 % off early on ends {worst:.3g} % off, "
+            f"the signal leaves an unstable fixed point: a length that is 1% off early on ends {worst:.3g}% off, "
             "so the prediction is rough at finite width"
         )
     elif note := _near_unstable(layers, passed):

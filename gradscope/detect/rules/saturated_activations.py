@@ -90,7 +90,7 @@ def check(case: Case) -> Iterator[Finding]:
         CODE,
         NAME,
         Severity.INFO if harmless else SEVERITY,
-        f"{value:.0%} of the entries of {share.layers[worst]} sit where its slope is under 5 % of its largest, {since}: "
+        f"{value:.0%} of the entries of {share.layers[worst]} sit where its slope is under 5% of its largest, {since}: "
         "next to no gradient passes, " + ("but its outputs were right already." if harmless else f"and {case.learned}."),
         "saturated_share",
         value,

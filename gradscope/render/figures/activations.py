@@ -27,7 +27,7 @@ WORDS = {"dead_share": "of the units are dead", "saturated_share": "of the entri
 LABELS = {"dead_share": "dead units", "saturated_share": "saturated entries"}
 MEANING = {
     "dead_share": "A dead unit passes no gradient for any row of the batch.",
-    "saturated_share": "Where an entry is saturated, the slope is under 5 % of the activation's largest.",
+    "saturated_share": "Where an entry is saturated, the slope is under 5% of the activation's largest.",
 }
 
 
