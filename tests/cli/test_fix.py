@@ -47,7 +47,7 @@ def test_the_cured_config_is_written_with_its_comments_and_what_changed(fixed: t
 def test_before_and_after_what_was_tried_and_what_to_expect_are_told(fixed: tuple[Path, Any]) -> None:
     folder, result = fixed
     text = " ".join(result.stdout.split())
-    assert "before ✗ pathological: GS202 saturated-activations loss" in text
+    assert "before ✗ pathological: GS202 saturated-activations training loss" in text
     assert "1 ✓ critical-init: model.init.gain=critical cures; loss" in text
     assert "after ✓ healthy loss" in text
     assert "GS202: 9" in text.partition("tried")[0]  # what was found, in its own words
