@@ -14,14 +14,15 @@ from torch.autograd.graph import get_gradient_edge
 from gradscope.capture.guard import Guard
 
 ASKED_STEPS = 3
-"""Steps in which every parameter is asked, before one of those that all backwards reached is trusted to tell alone."""
+"""Steps in which every parameter is asked, before two of those that all backwards reached are trusted to tell alone."""
 
 
 class Anchor:
     """Calls ``over`` when a backward pass has ended and every reduction across processes with it.
 
-    ``over`` is told whether it was one inside another (a reentrant checkpoint): then more gradients may come after it. One
-    parameter serves as the anchor once all backwards so far have reached it; until then, and where none is, all are asked.
+    ``over`` is told whether it was one inside another (a reentrant checkpoint): then more gradients may come after it. The
+    first and the last parameter that all backwards so far have reached serve as anchors, so that one may be frozen; until
+    there are such, all are asked.
 
     It tells by a post-accumulate hook. That leaves a call into Python at each backward when it is gone, so the many that are
     asked for a few steps tell by their accumulator's node instead, which dies with its hook; shards have no other way.
@@ -36,14 +37,15 @@ class Anchor:
         self._ended = guard(self._end)
         self._handles: list[Any] = []
         self._asked: list[Any] = []
-        """The parameter that tells, or the accumulators that do; while they are held they stay what they are."""
+        """The parameters that tell, or the accumulators that do; while they are held they stay what they are."""
         self._queued_in = -1
         self._tasks = 0
         """How many autograd tasks had begun when the last one that told of its end did, itself among them."""
         self._ask_all()
 
     def _ask_all(self) -> None:
-        self.chosen: nn.Parameter | None = None
+        self.chosen: list[nn.Parameter] = []
+        """The anchors; all are asked while there are none."""
         self._steps_left = ASKED_STEPS
         self._reached: set[nn.Parameter] = set()
         self._common: set[nn.Parameter] | None = None
@@ -52,13 +54,14 @@ class Anchor:
     def drop(self, parameters: Sequence[nn.Parameter]) -> None:
         """Before a step that watches for the end of backward."""
         self._queued_in = -1
-        if self.chosen is not None and not (self.chosen.requires_grad and any(self.chosen is p for p in parameters)):
+        if self.chosen and not all(chosen.requires_grad and any(chosen is p for p in parameters) for chosen in self.chosen):
             self._ask_all()
-        elif self.chosen is None and self._steps_left == 0:
-            self.chosen = next((p for p in parameters if p in (self._common or ())), None)
+        elif not self.chosen and self._steps_left == 0:
+            common = [p for p in parameters if p in (self._common or ())]
+            self.chosen = [*common[:1], *common[1:][-1:]]
         self._steps_left -= 1
-        asked: list[Any] = [p for p in (parameters if self.chosen is None else [self.chosen]) if p.requires_grad]
-        told = None if self.chosen is not None or any(hasattr(p, "to_local") for p in asked) else asked
+        asked: list[Any] = [p for p in self.chosen or parameters if p.requires_grad]
+        told = None if self.chosen or any(hasattr(p, "to_local") for p in asked) else asked
         if told is not None:
             asked = [get_gradient_edge(p).node for p in told]
         if len(asked) == len(self._asked) and all(map(is_, asked, self._asked)):
@@ -77,11 +80,11 @@ class Anchor:
 
     def distrust(self) -> None:
         """No parameter can tell alone: all are asked from now on."""
-        self.chosen, self._steps_left = None, -1
+        self.chosen, self._steps_left = [], -1
 
     def passed_over(self) -> bool:
         """Whether a backward may have run since the last one that told: some task has, of this training or of another."""
-        return self.chosen is not None and self._tasks_begun() != self._tasks
+        return bool(self.chosen) and self._tasks_begun() != self._tasks
 
     @staticmethod
     def _tasks_begun() -> int:
@@ -99,7 +102,7 @@ class Anchor:
         self._arrived(parameter)
 
     def _gradient_arrived(self, parameter: nn.Parameter) -> None:
-        if self.chosen is None:
+        if not self.chosen:
             self._reached.add(parameter)
         task = torch._C._current_graph_task_id()
         if self._queued_in == task:

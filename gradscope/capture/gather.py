@@ -43,6 +43,8 @@ class Gather:
     memory: Memory
     device: torch.device
     """Where results are joined; where the last tensor was."""
+    looking: bool = False
+    """Whether this sample looks at the graph; then nothing is taken to be known of it."""
     first: bool = False
     """Whether this sample finds out what there is; then ``memory.eager`` is found out too, and every output is copied."""
 
@@ -54,7 +56,10 @@ class Gather:
         """Number of the forward pass. What it sees counts once a gradient comes back to it: an evaluation leaves nothing."""
         self.repeated: set[int] = set()
         """Slots whose output got two gradients in one turn: the norm of their sum is not known."""
-        self.same = self.memory.same
+        self.same = {} if self.looking else self.memory.same
+        """Stations whose input's gradient is not read, but taken to be that of another's output."""
+        self.sizes: set[int] = set()
+        """Numbers of nodes of the graphs whose sharing this step shows."""
         self._reached: defaultdict[int, set[int]] = defaultdict(set)
         """By turn, the slots to whose output a gradient came back; a turn that is not here does not count."""
         self._seen: list[tuple[int, list[int], int, int]] = []
@@ -191,7 +196,18 @@ class Gather:
         if passing and not processes.many:
             order["dead"] = [s for slots, _ in passing for s in slots]
             vectors["dead"] = torch.cat([1.0 - units.to(wide(self.device)).mean(1) for _, units in passing])
-        sums = Sums(self.memory, list(self.keys), list(kept), order, seen, lost, self._by_slope, dict(self._narrow), self.same)
+        sums = Sums(
+            self.memory,
+            list(self.keys),
+            list(kept),
+            order,
+            seen,
+            lost,
+            self._by_slope,
+            dict(self._narrow),
+            self.same,
+            frozenset(self.sizes),
+        )
         if processes.many:
             vectors, sums = exchanged(processes, sums, vectors, passing, self.device)
         return vectors, sums.or_earlier()

@@ -220,9 +220,11 @@ def input_paths(node: Node, given: torch.Tensor) -> tuple[tuple[int, ...], ...]:
     return tuple(found)
 
 
-def behind(node: Node, path: Sequence[int]) -> Node:
-    """The node at the end of a path of places among producers."""
+def behind(node: Node | None, path: Sequence[int]) -> Node | None:
+    """The node at the end of a path of places among producers; None where it ends before."""
     for place in path:
+        if node is None or place >= len(node.next_functions):
+            return None
         node = node.next_functions[place][0]
     return node
 

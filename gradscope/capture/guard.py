@@ -7,6 +7,8 @@ from contextlib import nullcontext
 from time import perf_counter
 from typing import Any, Protocol
 
+import torch
+from torch.autograd import forward_ad
 from torch.compiler import is_dynamo_compiling
 
 Hook = Callable[..., Any]
@@ -16,6 +18,11 @@ Guard = Callable[[Hook], Hook]
 def unguarded(hook: Hook) -> Hook:
     """No guard: for reading a model outside a training, where an error should be seen."""
     return hook
+
+
+def is_transformed() -> bool:
+    """Whether what runs now is a transformation of the model (``torch.func``, forward-mode AD), not a step of its training."""
+    return torch._C._functorch.maybe_current_level() is not None or forward_ad._current_level >= 0
 
 
 class Watcher(Protocol):

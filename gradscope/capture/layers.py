@@ -8,7 +8,7 @@ the sum over all consumers, costs a third of a full backward hook, and in-place 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -18,11 +18,11 @@ from torch.autograd.graph import get_gradient_edge
 from gradscope.capture.anchor import in_backward
 from gradscope.capture.gather import Gather
 from gradscope.capture.graph import Graph, Node, tensors_in
-from gradscope.capture.guard import Guard, unguarded
+from gradscope.capture.guard import Guard, is_transformed, unguarded
 from gradscope.capture.loops import Pass
 from gradscope.capture.output import OutputTally
 from gradscope.capture.piles import Key, Memory
-from gradscope.capture.station import Station
+from gradscope.capture.station import Call, Station
 from gradscope.capture.survey import Survey
 from gradscope.capture.through_time import Replay, unseen
 
@@ -44,7 +44,8 @@ class Layers:
         self._stations: dict[str, Station] = {}
         self._handles: list[Any] = []
         self._attached: dict[str, nn.Module] | None = None
-        self._evaluating = False
+        self._evaluating = self._inside = False
+        """Whether the root module runs without being trained, or being trained."""
         self.clear()
 
     # ---- the life of a sampled step
@@ -73,14 +74,9 @@ class Layers:
         self._handles = []
         self._attached = None
 
-    def adopt(self, trusted: Iterable[Key]) -> None:
-        """Reads the large outputs of these stations in float32 from now on; no earlier value may still be on the device."""
-        self.memory.trusted.clear()
-        self.memory.trusted.update(trusted)
-
     def clear(self) -> None:
         """Lets go of everything that a step left: sums, nodes, tensors."""
-        self.gather = Gather(self.memory, self.device, first=self.survey.new)
+        self.gather = Gather(self.memory, self.device, looking=self.survey.looking, first=self.survey.new)
         self.output = OutputTally(self, self.device)
         self.replays: list[Replay | Pass] = []
         self._through_time = False
@@ -89,6 +85,10 @@ class Layers:
         self._walked: set[int] = set()
         self._quiet: dict[str, list[int]] = {}
         """Calls without gradient, which a reentrant checkpoint will run again in backward, by their number."""
+        self.sharing: list[tuple[Call, Node]] = []
+        """Calls since the last backward whose input's gradient is taken to be that of another's output."""
+        self._began = torch._C._autograd._get_sequence_nr()
+        """Where the forward passes since the last backward began, in autograd's numbering of its nodes."""
         self._task = self._recomputing_in = -1
         self._task_accumulates = False
         self._new_turn()
@@ -106,6 +106,7 @@ class Layers:
         self._quiet = {}
         self._recomputing_in = -1
         self._new_turn()
+        self._began = self._turns[-1]
 
     def complete(self) -> None:
         """After the backwards of a step, before it is read."""
@@ -127,12 +128,19 @@ class Layers:
         """The number of the call of a module that runs now; None for one that does not count."""
         if self._evaluating or not self.model.training:
             return None
-        if torch._C._current_graph_task_id() == -1:
-            number = self._calls.get(name, 0)
-            if take:
-                self._calls[name] = number + 1
+        if torch._C._current_graph_task_id() != -1:
+            return self._call_again(name, take=take)
+        if not self._inside and is_transformed():
+            return None
+        number = self._calls.get(name, 0)
+        if take:
+            self._calls[name] = number + 1
+            if self.survey.looking:
                 self.survey.ran(name)
-            return number
+        return number
+
+    def _call_again(self, name: str, *, take: bool) -> int | None:
+        """The same for one that runs in backward, under a reentrant checkpoint."""
         quiet = self._quiet.get(name)
         if not quiet:
             return None  # a checkpoint's second run of what was seen
@@ -167,19 +175,42 @@ class Layers:
         task = torch._C._current_graph_task_id()
         if task != self._task:
             self._task = task
+            self._check_sharing()
             self._task_accumulates = _reaches_parameters(module) or any(map(_reaches_parameters, self.survey.watched.values()))
         return self._task_accumulates
+
+    def _check_sharing(self) -> None:
+        """When a backward begins: where the graph is another than when sharing was learnt, gradients are read apart.
+
+        A second consumer of an output shows in the number of nodes: every operation makes one. A thread of its own, which runs
+        the backward of an accelerator, has a count that tells nothing: it never agrees, and all are read apart.
+        """
+        size = torch._C._autograd._get_sequence_nr() - self._began
+        if self._walked:
+            self.gather.sizes.add(size)
+        sharing, self.sharing = self.sharing, []
+        if size not in self.memory.sizes:
+            for call, node in sharing:
+                call.listen(node)
 
     # ---- hooks
 
     def _begin(self, module: nn.Module, _args: object) -> None:
         if module is self.model and not in_backward():
-            self._evaluating = not (torch.is_grad_enabled() and self.model.training)
-            if self.nodes and not self._evaluating:
+            self._evaluating = not (torch.is_grad_enabled() and self.model.training) or is_transformed()
+            self._inside = not self._evaluating
+            if self._evaluating:
+                return
+            if self.nodes:
                 self._new_turn()
+            else:  # what was done since the last step or backward belongs to none of its modules
+                self._turns[-1] = torch._C._autograd._get_sequence_nr()
+            if not self.sharing:
+                self._began = self._turns[-1]
 
     def _end(self, module: nn.Module, _args: object, output: object) -> None:
         evaluating, self._evaluating = self._evaluating, False
+        self._inside = False
         if module is not self.model or evaluating or in_backward() or not torch.is_grad_enabled():
             return
         self.gather.settle()

@@ -112,7 +112,7 @@ class Moments:
             raw = clipped = None  # a micro-batch may have come after it
         if raw is None and self._reads and any(p.grad is not None for p in self.parameters.items) and self._missed_one():
             self._anchor.distrust()
-            self.note("gradients: a backward did not reach the parameter that tells of one; from now on all of them tell")
+            self.note("gradients: a backward did not reach the parameters that tell of one; from now on all of them tell")
         if raw is not None and self.stepped and len(self.optimizers) > 1 and self.inverse_scale is None:
             idle = self._owned([o for o in self.optimizers if o not in self.stepped])
             idle &= ~self._owned(self.stepped)
@@ -190,7 +190,7 @@ class Moments:
         scale = getattr(optimizer, "grad_scale", None)  # a fused optimizer unscales inside its step
         inverse = scale.reciprocal() if isinstance(scale, Tensor) else None
         if self._latest is None:
-            if self._anchor.chosen is None and any(p.grad is not None for p in parameters.items):
+            if not self._anchor.chosen and any(p.grad is not None for p in parameters.items):
                 self._latest = parameters.measure(full=self._full, inverse_scale=inverse)  # set by hand, not by a backward
             else:
                 return

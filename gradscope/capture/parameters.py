@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any, cast
+from weakref import ref
 
 import numpy as np
 import torch
@@ -21,14 +23,51 @@ _NORMS = {"grad_norm": "gradient", "clipped_norm": "gradient", "weight_norm": "w
 """What the norms in the columns are of."""
 
 
+class Marks:
+    """Which gradients there were, and the version of each; they are not kept alive."""
+
+    def __init__(self, grads: Sequence[Tensor | None]) -> None:
+        self.of = [_nothing if g is None else ref(g) for g in grads]
+        self.versions = _versions(grads)
+
+    def moved(self, grads: Sequence[Tensor | None]) -> list[bool]:
+        """Which of them are not what they were."""
+        pairs = zip(self.of, self.versions, grads, _versions(grads), strict=True)
+        return [of() is not g or before != now for of, before, g, now in pairs]
+
+    def merged(self, other: Marks, mine: Bools) -> Marks:
+        """Those in ``mine`` from the other."""
+        both = copy(self)
+        both.of = [b if m else a for m, a, b in zip(mine, self.of, other.of, strict=True)]
+        both.versions = [b if m else a for m, a, b in zip(mine, self.versions, other.versions, strict=True)]
+        return both
+
+
+def _of_entries(gradient: Tensor, entries: int) -> dict[str, Tensor]:
+    """What is asked of a gradient's entries one by one; those that are not stored are zeros. A complex one is one entry."""
+    return {
+        "grad_max": gradient.abs().amax() if gradient.numel() else torch.zeros((), device=gradient.device),
+        "zero_count": entries - torch.count_nonzero(gradient),
+        "nonfinite_count": torch.count_nonzero(gradient - gradient),
+    }
+
+
+def _nothing() -> None:
+    """In place of a reference to no gradient."""
+
+
+def _versions(grads: Sequence[Tensor | None]) -> list[int]:
+    return [0 if g is None else g._version for g in grads]
+
+
 @dataclass
 class Reading:
     """Gradients as they stood at one moment: ``columns`` hold (n,) tensors on the device, ``present`` (n,) is the host's."""
 
     columns: dict[str, Tensor]
     present: Bools
-    marks: list[int]
-    """Identity plus version counter of each gradient: a clip or an unscale that comes later moves them."""
+    marks: Marks
+    """Which tensors were read: a clip or an unscale that comes later moves them."""
     whole: bool = False
     """Whether all gradients are known to have been there; ``present`` tells where this does not."""
 
@@ -49,6 +88,7 @@ class Parameters(Portions):
         """Whether gradients are kept in float64 though their parameters are narrower."""
         self._past: tuple[list[Scratch], Tensor] | None = None
         """The gradients at the last call of ``cosine``, in ``_other``, and their square."""
+        self._complex = {i for i, p in enumerate(self.items) if p.is_complex()}
         self._masks: dict[bytes, Tensor] = {}
         self.every = np.ones(len(self.items), bool)
         """Of all parameters; never written into."""
@@ -59,13 +99,10 @@ class Parameters(Portions):
     # ---- gradients
 
     def moved(self, reading: Reading, mine: Bools) -> bool:
-        """Whether a gradient that was read, of those in ``mine``, was changed or replaced since."""
-        now = _marks([p.grad for p in self.items])
+        """Whether a gradient of those in ``mine`` was changed, replaced or set since the reading."""
         if any(self.processes.sharded):
             return True  # a fused operation on a DTensor moves no version counter: what was not clipped shows at the flush
-        if now == reading.marks:
-            return False
-        return any(m and p and a != b for m, p, a, b in zip(mine, reading.present, reading.marks, now, strict=True))
+        return any(m and moved for m, moved in zip(mine, reading.marks.moved([p.grad for p in self.items]), strict=True))
 
     @torch.no_grad()
     def measure(self, *, full: bool, inverse_scale: Tensor | None = None) -> Reading:
@@ -74,8 +111,8 @@ class Parameters(Portions):
         ``full`` adds maxima and counts to the norms. ``inverse_scale`` undoes a loss scale; counts do not change under it.
         """
         grads = [p.grad for p in self.items]
-        marks = _marks(grads)
-        there = [g for g in grads if g is not None] if 0 in marks else cast(list[Tensor], grads)
+        marks = Marks(grads)
+        there = [g for g in grads if g is not None] if _nothing in marks.of else cast(list[Tensor], grads)
         kinds = kinds_of(there)
         dense = not self.special and all(layout is torch.strided for _, layout in kinds)
         tensors = grads if dense else [None if g is None else self._stored(g) for g in grads]
@@ -103,6 +140,10 @@ class Parameters(Portions):
                     nonfinite.append(pack.nonfinite(scratch, [tensors[i] for i in at]))
                 of_all["nonfinite_count"] = self.join(nonfinite)
             of_all["nonfinite_count"] = self.processes.sums(of_all["nonfinite_count"])
+            for i in self._complex:  # what was read are their real and imaginary parts
+                if (g := grads[i]) is not None and not hasattr(g, "to_local"):
+                    for name, value in _of_entries(g, g.numel()).items():
+                        of_all[name][i] = value
         if inverse_scale is not None:
             for name in ("grad_norm", "grad_max"):
                 if name in of_all:
@@ -118,7 +159,7 @@ class Parameters(Portions):
         names = ("grad_norm", "grad_max", "zero_count", "nonfinite_count") if full else ("grad_norm",)
         size = len(self.items)
         columns = {name: torch.zeros(size, dtype=wide(self.device), device=self.device) for name in names}
-        return Reading(columns, np.zeros(size, bool), [0] * size)
+        return Reading(columns, np.zeros(size, bool), Marks([None] * size))
 
     def measure_some(self, parameters: Sequence[Tensor], reading: Reading, *, inverse_scale: Tensor | None = None) -> None:
         """Reads these parameters' gradients into a reading that lacks them (an optimizer that steps inside backward)."""
@@ -127,16 +168,11 @@ class Parameters(Portions):
             if i is None or reading.present[i] or p.grad is None:
                 continue
             g = self._local(p.grad.detach())
-            entries = g.numel() if p.grad.layout is torch.strided else p.grad.numel()
             norm = torch.linalg.vector_norm(g, dtype=wide(g.device))
-            scale = 1.0 if inverse_scale is None else inverse_scale.to(norm)
+            found = {"grad_norm": norm, **_of_entries(p.grad.detach() if i in self._complex else g, p.grad.numel())}
+            if inverse_scale is not None:
+                found |= {name: found[name] * inverse_scale.to(norm) for name in ("grad_norm", "grad_max")}
             reading.present[i] = True
-            found = {
-                "grad_norm": norm * scale,
-                "grad_max": (g.abs().amax() if g.numel() else norm) * scale,
-                "zero_count": entries - torch.count_nonzero(g),
-                "nonfinite_count": torch.count_nonzero(g - g),
-            }
             for name, column in reading.columns.items():
                 column[i] = found[name]
 
@@ -146,8 +182,7 @@ class Parameters(Portions):
             return other
         take = self._mask(mine)
         columns = {n: torch.where(take, v, one.columns[n]) for n, v in other.columns.items() if n in one.columns}
-        marks = [b if m else a for m, a, b in zip(mine, one.marks, other.marks, strict=True)]
-        return Reading(columns, np.where(mine, other.present, one.present), marks)
+        return Reading(columns, np.where(mine, other.present, one.present), one.marks.merged(other.marks, mine))
 
     def without(self, reading: Reading, idle: Bools) -> Reading:
         """The same reading, these parameters left out."""
@@ -233,7 +268,3 @@ class Parameters(Portions):
             if g is not None and g.layout is not torch.strided and g.numel() > SMALL:
                 zeros[i] = g.numel() - torch.count_nonzero(local(g))
         return zeros
-
-
-def _marks(grads: Sequence[Tensor | None]) -> list[int]:
-    return [0 if g is None else id(g) + g._version for g in grads]

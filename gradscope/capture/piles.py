@@ -70,11 +70,15 @@ class Memory:
         """What the last step taught of that: the same again is nothing new."""
         self.eager: set[Key] = set()
         """Stations whose output is overwritten in place before it can be read: a copy waits instead."""
-        self.fed_by: dict[Key, Key] = {}
-        """Stations that are, by the graph, the only consumer of another's output."""
+        self.sources: dict[Key, Key] = {}
+        """Stations that are, by the last walk of the graph, the only consumer of another's output."""
         self.same: dict[Key, Key] = {}
         """Those of them whose input's gradient was seen to be that of the other's output: it is not read twice. Replaced, never
         changed: a step's values are completed by what was known when it was read."""
+        self.sizes: set[int] = set()
+        """Numbers of nodes of the graphs of which that was seen."""
+        self.found: tuple[dict[Key, Key], set[int]] = ({}, set())
+        """What both are to be by the values that have reached the host."""
         self.latest: object = None
         """What the host knew of the last step's sums."""
         self._paired: tuple[dict[Key, Key], np.ndarray[Any, np.dtype[np.intp]]] = ({}, np.empty((0, 2), np.intp))
@@ -96,12 +100,15 @@ class Memory:
 
     def feeds(self, key: Key, source: Key | None) -> None:
         """By the graph, ``source`` is the output that the station alone consumes, if there is one."""
-        if source is None or self.same.get(key) != source:
-            self.fed_by.pop(key, None)
-            if key in self.same:
-                self.same = {k: of for k, of in self.same.items() if k != key}
-            if source is not None:
-                self.fed_by[key] = source
+        if source is None:
+            self.sources.pop(key, None)
+        else:
+            self.sources[key] = source
+
+    def adopt(self) -> None:
+        """Reads by what was learnt from now on; nothing that was read before may still be on the device."""
+        self.trusted = set(self.learnt)
+        self.same, self.sizes = self.found
 
     def paired(self, same: dict[Key, Key]) -> np.ndarray[Any, np.dtype[np.intp]]:
         """The slots (pairs, 2) of what stands in ``same``; worked out when that is another."""

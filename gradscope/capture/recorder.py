@@ -134,7 +134,7 @@ class Recorder:
         if learning:
             self.parameters.adopt()
             if self.layers is not None and not self.processes.many:  # they could learn different things
-                self.layers.adopt(self.layers.memory.learnt)
+                self.layers.memory.adopt()
         now = time.perf_counter()
         self.cadence.account(self._plan, self.spent + now - entered, now - self._last_step)
         self._last_step, self.spent = now, 0.0
@@ -165,8 +165,8 @@ class Recorder:
         self._before = state["wall_seconds"]
         self.parameters.load_state_dict(state["parameters"])
         if self.layers is not None:
-            self.layers.adopt((name, call) for name, call in state["trusted"])
-            self.layers.memory.learnt.update((name, call) for name, call in state["learnt"])
+            self.layers.memory.trusted = {(name, call) for name, call in state["trusted"]}
+            self.layers.memory.learnt = {(name, call) for name, call in state["learnt"]}
 
     def catalogue(self) -> Catalogue:
         """What there is, as far as it is known; the same object until that changes."""

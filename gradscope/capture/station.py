@@ -40,7 +40,7 @@ class Station:
         self.before = layers.guard(self._before)
         self.after = layers.guard(self._after)
         self.named = layers.guard(self._after_named)
-        self._calls: list[_Call] = []
+        self._calls: list[Call] = []
         self._handle: Any = None
 
     def attach(self) -> list[Any]:
@@ -108,14 +108,14 @@ class Station:
         if self.recurrent:
             layers.see_recurrent(self.name, cast(nn.RNNBase, module), number, args, output)
 
-    def _call(self, number: int) -> _Call:
+    def _call(self, number: int) -> Call:
         calls = self._calls
         while number >= len(calls):
-            calls.append(_Call(self, (self.name, len(calls))))
+            calls.append(Call(self, (self.name, len(calls))))
         return calls[number]
 
 
-class _Call:
+class Call:
     """One call of a station within a forward pass: ``before`` sees the gradient of its output, ``after`` of its input.
 
     What follows from the shape of its tensors is found when that changes.
@@ -159,10 +159,18 @@ class _Call:
             self.paths, self._paths_of = self._ways(node, args), type(node)
             single = len(self.paths) == 1
             self._ends = [(path[:-1], self.after if single else self._part(path[-1])) for path in self.paths]
-        if self._ends and self.key not in gather.same:
-            self._parts.clear()
-            for way, hook in self._ends:
-                behind(node, way).register_hook(hook)
+        if self._ends:
+            if self.key in gather.same:
+                layers.sharing.append((self, node))
+            else:
+                self.listen(node)
+
+    def listen(self, node: Node) -> None:
+        """Has the gradient read that goes from this call's output, of this node, to its input."""
+        self._parts.clear()
+        for way, hook in self._ends:
+            if (end := behind(node, way)) is not None:  # else the input has no graph now
+                end.register_hook(hook)
 
     def _ways(self, node: Node, args: tuple[Any, ...]) -> tuple[tuple[int, ...], ...]:
         """From the output back to the input: those of a few operations of torch's, or the one of a module that is one node."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from math import isnan
 
 import numpy as np
 
@@ -37,6 +36,8 @@ class Sums:
     """By column, the slots that were read in float32."""
     same: dict[Key, Key]
     """Stations whose input's gradient is that of another's output."""
+    sizes: frozenset[int] = frozenset()
+    """Numbers of nodes of the graphs of which the step shows what is the same; none where it read by what was known."""
     exchanged: bool = False
     """Whether the values come as one table, added up over the processes."""
 
@@ -149,26 +150,23 @@ class Sums:
 
     def _share_gradients(self, sums: dict[str, Floats], have: dict[str, Bools], narrow: dict[str, Bools]) -> None:
         """Fills in input gradients that are another station's output gradient, and learns which are."""
-        memory, backward = self.memory, sums["backward"]
-        n = len(self.keys)  # what was met since this step has a later slot
-        found: dict[Key, Key] = {}
-        if memory.fed_by:
-            at_output = np.where(have["backward"], backward, np.nan)[0].tolist()
-            at_input = np.where(have["backward_in"], sums["backward_in"], np.nan)[0].tolist()
-            for key, source in list(memory.fed_by.items()):
-                slot, other = memory.slots.get(key, n), memory.slots.get(source, n)
-                if max(slot, other) >= n or isnan(at_input[slot]) or isnan(at_output[other]):
-                    continue
-                del memory.fed_by[key]
-                if abs(at_input[slot] - at_output[other]) <= 1e-6 * at_output[other]:  # one of them may be read in float32
-                    found[key] = source
-        if found:
-            memory.same = {**memory.same, **found}
+        memory, n = self.memory, len(self.keys)  # what was met since this step has a later slot
+        if self.sizes:
+            pairs = memory.sources.items()
+            known = {key: of for key, of in pairs if max(memory.slots.get(key, n), memory.slots.get(of, n)) < n}
+            at, of = np.array([(memory.slots[key], memory.slots[of]) for key, of in known.items()], np.intp).reshape(-1, 2).T
+            inside, outside = sums["backward_in"][:, at], sums["backward"][:, of]
+            agree = np.abs(inside - outside) <= 1e-6 * outside  # one of them may be read in float32
+            agree &= (outside > 0) & have["backward_in"][:, at] & have["backward"][:, of]
+            always = np.all(agree, axis=0).tolist()
+            same = {key: of for (key, of), kept in zip(known.items(), always, strict=True) if kept}
+            before, sizes = memory.found
+            memory.found = (same, sizes | self.sizes if same == before else set(self.sizes))
         if self.same:
             places = memory.paired(self.same)
             at, of = places[(places < n).all(1)].T
             missing = (~have["backward_in"][:, at] & have["backward"][:, of]).any(0)
             at, of = at[missing], of[missing]
-            sums["backward_in"][:, at] = backward[:, of]
+            sums["backward_in"][:, at] = sums["backward"][:, of]
             have["backward_in"][:, at] = True
             narrow["backward_in"][at] = narrow["backward"][of]

@@ -247,7 +247,8 @@ def _input(node: Node, key: Key, stations: Mapping[str, Station]) -> tuple[tuple
     """Where a module's input comes from: a node and the number of its output, and in how many places the module takes it."""
     if not (paths := stations[key[0]].paths(key[1])):
         return None
-    return behind(node, paths[0][:-1]).next_functions[paths[0][-1]], len(paths)
+    end = behind(node, paths[0][:-1])
+    return None if end is None else (end.next_functions[paths[0][-1]], len(paths))
 
 
 def _way_from(
@@ -264,9 +265,10 @@ def _way_from(
 def _only_source(node: Node, key: Key, graph: Graph, nodes: Mapping[Node, Key], stations: Mapping[str, Station]) -> Key | None:
     """The station whose output this one alone consumes: the gradient of its input is that of that output."""
     path = stations[key[0]].path(key[1])
-    if path is None:
+    end = None if path is None else behind(node, path[:-1])
+    if path is None or end is None:
         return None
-    source, number = behind(node, path[:-1]).next_functions[path[-1]]
+    source, number = end.next_functions[path[-1]]
     found = nodes.get(source)
     if found is None or len(graph.consumers.get(source, ())) != 1 or stations[found[0]].number(found[1]) != number:
         return None

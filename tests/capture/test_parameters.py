@@ -310,6 +310,22 @@ def test_complex_parameters_have_the_norm_of_both_parts() -> None:
     assert "codes" not in [p.name for p in scope.run.catalogue.parameters]
 
 
+@pytest.mark.parametrize("size", [5, 9000])  # small and large tensors are read in different ways
+def test_an_entry_of_a_complex_gradient_is_counted_once(size: int) -> None:
+    weight = nn.Parameter(torch.ones(size, dtype=torch.complex64))
+    model = nn.ParameterDict({"w": weight})
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    with watch(model, optimizer, every={"parameters": 1}) as scope:
+        for first in (3.0 + 4.0j, complex("nan+nanj")):
+            weight.grad = torch.arange(size).to(torch.complex64) / size  # one zero, and no imaginary part
+            weight.grad[1] = first
+            optimizer.step()
+            scope.step(0.0)
+    found = {name: value(scope.run, "parameters", name, 0, ("w", 0)) for name in ("grad_max", "zero_count", "nonfinite_count")}
+    assert found == {"grad_max": 5.0, "zero_count": 1.0, "nonfinite_count": 0.0}
+    assert value(scope.run, "parameters", "nonfinite_count", 1, ("w", 0)) == 1.0
+
+
 @pytest.mark.parametrize("every", [1, {"gradients": 1}], ids=["full", "norms"])
 def test_gradients_wider_than_their_parameters_keep_their_range(every: int | dict[str, int]) -> None:
     model = nn.Linear(4, 4)

@@ -575,8 +575,8 @@ def test_micro_batches_of_different_heads() -> None:
 
 
 @pytest.mark.parametrize("clipped", [False, True])
-def test_a_second_backward_past_the_parameter_that_tells_is_no_clipping(clipped: bool) -> None:
-    """It begins once one parameter is trusted to tell, and does not reach it: absent at that step, then all of them tell."""
+def test_a_second_backward_past_the_parameters_that_tell_is_no_clipping(clipped: bool) -> None:
+    """It begins once two parameters are trusted to tell, and reaches neither: absent at that step, then all of them tell."""
     model = TwoHeads()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     expected: list[dict[str, float]] = []
@@ -588,7 +588,7 @@ def test_a_second_backward_past_the_parameter_that_tells_is_no_clipping(clipped:
             loss = F.cross_entropy(model.heads[0](hidden) + model.heads[1](hidden), y)
             loss.backward()
             if k >= 6:
-                F.cross_entropy(model.heads[1](hidden.detach()), y).backward()
+                F.cross_entropy(model.heads[0](hidden.detach()), y).backward()
             expected.append({n: norm(p.grad) for n, p in model.named_parameters() if p.grad is not None})
             if clipped:
                 nn.utils.clip_grad_norm_(model.parameters(), 0.05)
@@ -613,7 +613,7 @@ def test_a_second_backward_past_the_parameter_that_tells_is_no_clipping(clipped:
         assert (value(run, "steps", "clipped_norm", k) is not None) == (clipped and k != 6)
 
 
-def test_a_backward_past_the_parameter_that_tells_is_said_where_no_optimizer_steps_too() -> None:
+def test_a_backward_past_the_parameters_that_tell_is_said_where_no_optimizer_steps_too() -> None:
     model = TwoHeads()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     expected: list[dict[str, float]] = []
@@ -634,7 +634,7 @@ def test_a_backward_past_the_parameter_that_tells_is_said_where_no_optimizer_ste
             assert got is None if k == 6 else got == pytest.approx(n, rel=1e-9), (k, name)
 
 
-def test_a_micro_batch_past_the_parameter_that_tells_is_no_half_a_gradient_where_no_optimizer_steps() -> None:
+def test_a_micro_batch_past_the_parameters_that_tell_is_no_half_a_gradient_where_no_optimizer_steps() -> None:
     model = TwoHeads()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 
@@ -644,7 +644,7 @@ def test_a_micro_batch_past_the_parameter_that_tells_is_no_half_a_gradient_where
             loss = cross_entropy(model, x, y)
             loss.backward()
             if k >= 6:
-                F.cross_entropy(model.heads[0](model.body(x).detach()), y).backward()
+                F.cross_entropy(model.heads[1](model.body(x).detach()), y).backward()
             expected = norm(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
             scope.step(loss)
             total = value(scope.run, "steps", "total_norm", k)
@@ -665,6 +665,48 @@ def test_old_gradients_in_a_step_without_a_backward_are_no_backward_that_was_mis
     present = scope.run.grid("parameters", "grad_norm").present
     assert present.all(1).tolist() == [True] * 5
     assert scope.run.manifest.notes == ()
+
+
+@pytest.mark.parametrize("frozen", [0, 4])
+def test_a_parameter_that_tells_of_a_backward_may_be_frozen_at_any_step(frozen: int) -> None:
+    """The first and the last are trusted: one of them is left."""
+
+    def loop(model: nn.Module, optimizer: Any, eye: Eye) -> None:
+        assert isinstance(model, nn.Sequential)
+        for k, (x, y) in enumerate(batches(12)):
+            model[frozen].requires_grad_(k < 6)
+            optimizer.zero_grad()
+            loss = cross_entropy(model, x, y)
+            loss.backward()
+            eye.backward_done()
+            eye.before_step()
+            optimizer.step()
+            eye.step(loss)
+
+    held(mlp, loop, layers=False)
+
+
+@pytest.mark.parametrize("gradient", ["none", "replaced"])
+def test_a_gradient_that_is_set_after_backward_is_what_the_optimizer_got(gradient: str) -> None:
+    """Also where there was none before, and where the new tensor lies at the address of the old one."""
+    model = nn.ModuleDict({"used": nn.Linear(8, 4), "unused": nn.Linear(8, 4)})
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    name = "unused" if gradient == "none" else "used"
+    with watch(model, optimizer, every={"parameters": 1}) as scope:
+        for _ in range(8):
+            optimizer.zero_grad()
+            loss = model["used"](torch.randn(12, 8)).square().mean()
+            loss.backward()
+            for p in model[name].parameters():
+                p.grad = None
+                p.grad = torch.full_like(p, 3.0)
+            optimizer.step()
+            scope.step(loss)
+    for k in range(8):
+        assert value(scope.run, "parameters", "clipped_norm", k, (f"{name}.weight", 0)) == pytest.approx(
+            3.0 * 32**0.5, rel=1e-9
+        )
+        assert value(scope.run, "parameters", "clipped_norm", k, (f"{name}.bias", 0)) == pytest.approx(6.0, rel=1e-9)
 
 
 def test_a_backward_of_something_else_between_leaves_the_record_whole() -> None:
