@@ -48,10 +48,10 @@ def test_before_and_after_what_was_tried_and_what_to_expect_are_told(fixed: tupl
     folder, result = fixed
     text = " ".join(result.stdout.split())
     assert "before ✗ pathological: GS202 saturated-activations training loss" in text
-    assert "1 ✓ critical-init: model.init.gain=critical cures; loss" in text
-    assert "after ✓ healthy loss" in text
+    assert "1 ✓ critical-init: model.init.gain=critical cures; training loss" in text
+    assert "after ✓ healthy training loss" in text
     assert "GS202: 9" in text.partition("tried")[0]  # what was found, in its own words
-    assert "accuracy 9" in text.partition("after")[2]
+    assert "validation accuracy 9" in text.partition("after")[2]
     assert "(chance 10.3%)" in text
     assert "at the start a layer passes back 0.7" in text
     assert result.stdout.count("gradient by layer") == 2
