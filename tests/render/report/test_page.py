@@ -12,6 +12,7 @@ from gradscope.detect.comparison import compare
 from gradscope.render.report.page import ASSETS, LIBRARY, page
 from gradscope.render.report.payload import payload
 from gradscope.render.rows import labels
+from gradscope.signals.attribution import WORDS
 from tests import synthetic
 from tests.render.cases import MAKERS, case
 
@@ -55,6 +56,15 @@ def test_a_layer_with_markup_for_a_name_is_data() -> None:
     run.manifest.__dict__["name"] = HOSTILE
     html = page(payload([run], [report], compare([run], [report], [HOSTILE])))
     assert "<img" not in html.replace(LIBRARY.read_text("utf-8"), "")
+
+
+@pytest.mark.parametrize("theme", [":root", ':root[data-theme="dark"]'])
+def test_every_kind_of_a_gradients_change_has_a_colour_of_its_own(theme: str) -> None:
+    style = (ASSETS / "report.css").read_text("utf-8")
+    block = style.partition(theme + " {")[2].partition("}")[0]
+    colours = dict(re.findall(r"--kind-(\w+): (#\w{6});", block))
+    assert colours.keys() == WORDS.keys()
+    assert len(set(colours.values())) == len(WORDS)
 
 
 def test_the_library_is_the_one_that_was_vendored_with_its_licence() -> None:
