@@ -114,7 +114,9 @@ def _residual(source: Place, operations: Sequence[Place], end: Place, whole: Flo
     if source.info.readers is not None and source.info.name not in end.info.adds:
         operations, shortcut = _two_ways(source, operations, end)
         if not shortcut:
-            return _unexplained(whole, f"at {at} the input is not added as it is")
+            inner = next((p.info.name for p in operations if source.info.name in p.info.adds), None)
+            several = f"{at} has several sums, and the one in front of {inner} is no module's output"
+            return _unexplained(whole, several if inner else f"at {at} the input is not added as it is")
     first = operations[0]
     if np.isnan(first.before).all() or first.info.through:
         return _unexplained(whole, f"the gradient at the input of {first.info.name} cannot be told")

@@ -303,6 +303,28 @@ def test_a_block_that_does_not_add_its_input_as_it_is_is_left_untold(share: floa
     assert found.unexplained == (("1", "at 1 (Gated) the input is not added as it is"),)
 
 
+class TwoBranches(nn.Module):
+    """As a block of a transformer is often written: two sums in one forward pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList(nn.LayerNorm(9) for _ in range(2))
+        self.linears = nn.ModuleList(nn.Linear(9, 9) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for norm, linear in zip(self.norms, self.linears, strict=True):
+            x = x + linear(norm(x))
+        return x
+
+
+def test_a_block_of_two_branches_is_left_untold_and_it_is_said_which_sum_is_in_the_way() -> None:
+    torch.manual_seed(0)
+    run = recorded(nn.Sequential(nn.Linear(6, 9), TwoBranches(), nn.Linear(9, 2)).double(), batch())
+    assert_sums(run)
+    told = "1 (TwoBranches) has several sums, and the one in front of 1.norms.1 is no module's output"
+    assert attribution(run).unexplained == (("1", told),)
+
+
 def test_dropout_is_told_from_the_weights_and_the_activations() -> None:
     run = recorded(net(dropout=0.3, activation="tanh"), batch())
     assert_sums(run)
