@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gradscope.cli.terminal import deliver, next_command, note
+from gradscope.cli.terminal import deliver, hanging, next_command, note
 from gradscope.errors import UsageError
 
 LIKE = "plain-sigmoid-20"
@@ -31,7 +31,7 @@ def new(
     if list_:
         found = likes()
         width = max(map(len, found))
-        deliver("\n".join(f"{name:<{width}}  {text}" for name, text in found.items()), None)
+        deliver("\n".join(hanging(f"{name:<{width}}  ", text) for name, text in found.items()), None)
         return
     if file is not None and like == LIKE and str(file) in likes():
         raise UsageError(f"{file} is what a config can be made like, no name of a file", hint=f"gradscope new --like {file}")

@@ -141,4 +141,10 @@ def _comments(path: Path) -> list[str]:
 
 
 def _first_comment(path: Path) -> str:
-    return next((line.lstrip("# ").removeprefix("Verdict: ") for line in _comments(path)), "")
+    """The verdict that a shipped config promises, or the comment up to the first line that ends a sentence."""
+    told: list[str] = []
+    for line in _comments(path):
+        told.append(line.lstrip("# "))
+        if told[0].startswith("Verdict: ") or line.endswith("."):
+            break
+    return " ".join(told).removeprefix("Verdict: ")

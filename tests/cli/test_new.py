@@ -39,5 +39,11 @@ def test_what_there_is_can_be_listed(here: Path) -> None:
     assert not list(here.glob("plain*"))
 
 
+def test_what_is_said_of_each_is_a_verdict_or_whole_sentences() -> None:
+    for line in gradscope("new", "--list").stdout.splitlines():
+        text = line.split(maxsplit=1)[1]
+        assert text.endswith(".") or text == "healthy" or text.startswith("pathological: GS"), line
+
+
 def test_a_folder_that_is_not_there_is_told(here: Path) -> None:
     assert gradscope("new", "no/where.yaml").stderr.startswith("error: no/where.yaml: cannot be written: No such file")
