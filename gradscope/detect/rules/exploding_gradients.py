@@ -130,4 +130,4 @@ def _through_time(case: Case) -> Iterator[Finding]:
 
 
 def _times(value: float) -> str:
-    return f"{value:.1e} times" if np.isfinite(value) else "beyond the largest number"
+    return f"{value:.2g} times" if np.isfinite(value) else "beyond the largest number"

@@ -59,7 +59,7 @@ def check(case: Case) -> Iterator[Finding]:
         CODE,
         NAME,
         Severity.INFO if vanishing else SEVERITY,
-        f"In float16 the gradient at {layers[-1]} is {value:.1e} in a typical entry, scaled: below the smallest number of the "
+        f"In float16 the gradient at {layers[-1]} is {value:.2g} in a typical entry, scaled: below the smallest number of the "
         f"format most of it is 0, and {case.learned}.",
         "scaled_entries",
         value,

@@ -140,7 +140,7 @@ def check(case: Case) -> Iterator[Finding]:
         and (_untrained(case) or _hardly_begun(case, moved, float(np.median(cosine))))
     ):
         return
-    what = f"the weights moved by {moved.displacement:.1e} of their norm, in a steady direction"
+    what = f"the weights moved by {moved.displacement:.2g} of their norm, in a steady direction"
     why = "the learning rate is far too small"
     if still:
         what = "no weight moved at all, although the gradient points somewhere steadily"

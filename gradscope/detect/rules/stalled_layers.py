@@ -77,14 +77,17 @@ def check(case: Case) -> Iterator[Finding]:
         return
     layers = tuple(ratio.layers[i] for i, is_low in zip(kept, low, strict=True) if is_low)
     value = float(np.nanmin(np.nanmedian(relative[:, low], axis=0)))
-    size = f"{value:.1e} of" if value else "exactly 0 beside"
+    named, still = layers[0], "it stands still"
+    if len(layers) > 1:
+        named, still = f"{layers[0]} and {len(layers) - 1} more", "they stand still"
+    size = f"{value:.2g} of" if value else "exactly 0 beside"
     cause = next((f for name in AFTER for f in case.found.get(name, ()) if f.severity is not Severity.INFO), None)
     yield Finding(
         CODE,
         NAME,
         Severity.INFO if cause else SEVERITY,
-        f"Updates of {layers[0]}{f' and {len(layers) - 1} more' if len(layers) > 1 else ''}, relative to the weights, are "
-        f"{size} the typical layer's: it stands still while others learn, and {case.learned}.",
+        f"Updates of {named}, relative to the weights, are {size} the typical layer's: {still} while others move, and "
+        f"{case.learned}.",
         "update_ratio",
         value,
         RATIO.value,

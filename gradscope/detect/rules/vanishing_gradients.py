@@ -125,12 +125,13 @@ def _profile(case: Case, ratio: Profile) -> Iterator[Finding]:
         by_size = rows[np.argsort(known[rows, worst])[: np.isfinite(known[rows, worst]).sum()]]
         typical_rows = [by_size[len(by_size) // 2], rows[0], rows[-1]]
         cause = blame(case.run, ratio.layers[worst], ratio.reference, (int(ratio.steps[i]) for i in typical_rows))
+    receive = "receives" if len(small) == 1 else "receive"
     yield Finding(
         CODE,
         NAME,
         severity,
-        f"The gradient at {ratio.layers[worst]} is {value:.1e} of that at {ratio.reference}, the last hidden layer: "
-        f"{len(small)} of {len(ratio.layers) + 1} layers receive next to nothing, and {case.learned}.",
+        f"The gradient at {ratio.layers[worst]} is {value:.2g} of that at {ratio.reference}, the last hidden layer: "
+        f"{len(small)} of {len(ratio.layers) + 1} layers {receive} next to nothing, and {case.learned}.",
         ratio.signal,
         value,
         RATIO.value,
@@ -222,7 +223,7 @@ def _time_finding(case: Case, ratio: TimeProfile, known: Floats, value: float, *
         CODE,
         NAME,
         SEVERITY,
-        f"Through time, {ratio.layer} passes {value:.1e} of the gradient at time step {last} on to its weakest time step: "
+        f"Through time, {ratio.layer} passes {value:.2g} of the gradient at time step {last} on to its weakest time step: "
         f"{what} time step {until} {ending}, and {case.learned}.",
         "time_ratio",
         value,

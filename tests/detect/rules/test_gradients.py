@@ -57,6 +57,13 @@ def test_vanishing_turns_at_a_hundredth() -> None:
     assert not STUCK.but(width=WIDE, backward=back(ABOVE * ratio)).says("GS101")
 
 
+def test_one_layer_receives_and_several_receive_next_to_nothing() -> None:
+    (one,) = STUCK.but(width=WIDE, backward=back(0.003)).findings("GS101")
+    assert f"is 0.003 of that at layers.12, the last hidden layer: 1 of {DEPTH - 1} layers receives" in one.message
+    (several,) = STUCK.but(backward=0.3 * 0.1 ** np.arange(DEPTH)[::-1]).findings("GS101")
+    assert f"is 1e-06 of that at layers.12, the last hidden layer: 4 of {DEPTH - 1} layers receive next" in several.message
+
+
 def test_in_a_narrow_net_chance_alone_makes_as_small_a_gradient() -> None:
     assert not STUCK.but(width=2, backward=back(0.005)).says("GS101")
     assert STUCK.but(width=2, backward=back(1e-9)).says("GS101")
@@ -314,6 +321,8 @@ def test_a_layer_whose_updates_are_nothing_stalls_and_turns_at_a_thousandth() ->
     limit = stalled_layers.RATIO.value
     (finding,) = slow(BELOW * limit).findings("GS106")
     assert finding.layers == ("layers.4",)
+    assert "Updates of layers.4, relative" in finding.message
+    assert "it stands still while others move" in finding.message
     assert not slow(ABOVE * limit).findings("GS106")
     assert not slow(1e-6).but(learns=True).findings("GS106")
 
@@ -324,3 +333,5 @@ def test_a_vanishing_gradient_explains_layers_that_stall() -> None:
     (finding,) = run.findings("GS106")
     assert finding.severity is Severity.INFO
     assert finding.cause_code == "GS101"
+    assert "Updates of layers.0 and 2 more" in finding.message
+    assert "they stand still while others move" in finding.message
