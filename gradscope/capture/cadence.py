@@ -56,9 +56,8 @@ class Fixed:
         pass
 
     def learns(self, step: int) -> bool:
-        """When what was learnt of magnitudes is adopted: 16, 32, 64 and every 64 after. The step alone, never the clock,
-        decides how a value is read, so that two runs record the same bits. Not before: a first step may move a gradient by
-        forty decades.
+        """When what was learnt of the graph is adopted: 16, 32, 64 and every 64 after. The step alone, never the clock, decides
+        how a value is read, so that two runs record the same bits.
         """
         return step in (16, 32) or (step > 0 and step % 64 == 0)
 

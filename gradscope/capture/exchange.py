@@ -57,7 +57,6 @@ def exchanged(
         keys=list(keys),
         kept=list(range(len(keys))),
         by_slope={to[slot] for slot in sums.by_slope if to[slot] >= 0},
-        narrow={},
         exchanged=True,
     )
     return {"table": torch.cat([table, dead[None]]).flatten()}, whole

@@ -17,7 +17,7 @@ from torch import Tensor
 from gradscope.capture.activations import Activation
 from gradscope.capture.distributed import Processes
 from gradscope.capture.exchange import exchanged
-from gradscope.capture.packing import ROW, long_norm, wide
+from gradscope.capture.packing import NARROW, long_norm, short_norms, wide
 from gradscope.capture.piles import Memory, Pile, Question
 from gradscope.capture.sums import SUMS, Sums
 from gradscope.capture.units import LIMIT, by_unit, head
@@ -73,9 +73,7 @@ class Gather:
         """Stations whose dead units are known by the activation's slope, not only by a gradient that is 0."""
         self._overwritten: set[tuple[str, int]] = set()
         """Columns and slots of which a part is missing."""
-        self._narrow: defaultdict[str, set[int]] = defaultdict(set)
-        """By column, the slots that were read in float32."""
-        self._last: tuple[Tensor, bool, Tensor] | None = None
+        self._last: tuple[Tensor, int, Tensor] | None = None
 
     def next_turn(self) -> None:
         """Another forward pass begins, or what follows does not belong to the one before."""
@@ -99,10 +97,9 @@ class Gather:
         """A station's output; norm, mean and deviation. Without a pile it is large: ``rows`` and ``entries`` are its head's."""
         if pile is None:
             self._seen.append((self.turn, [slot], rows, entries))
-            output = output.detach()
             self.device = output.device
-            values = head(output).to(wide(self.device))
-            self._emit("forward", slot, self._norm(output, slot, "forward"))
+            self._emit("forward", slot, self._norm(output))
+            values = head(output.detach()).to(wide(self.device))
             self._emit("squares", slot, torch.linalg.vector_norm(values).square())
             self._emit("sums", slot, values.sum())
         elif self.first or ((eager := self.memory.eager) and self.keys[slot] in eager):
@@ -135,18 +132,17 @@ class Gather:
         if pile is not None:
             self.wait(pile, slot, gradient, entries)
             return
-        gradient = gradient.detach()
         self.device = gradient.device
-        self._emit("backward", slot, self._norm(gradient, slot, "backward"))
+        self._emit("backward", slot, self._norm(gradient))
         if dim is not None:
-            self._units([slot], _passing(by_unit(head(gradient), dim))[None])
+            self._units([slot], _passing(by_unit(head(gradient.detach()), dim))[None])
 
     def input_gradient(self, slot: int, gradient: Tensor) -> None:
         """The gradient that a station's module itself sends to its input."""
         if gradient.numel() <= LIMIT:
             self.wait(self.memory.pile("backward_in", gradient), slot, gradient, gradient.numel())
         else:
-            self._emit("backward_in", slot, self._norm(gradient.detach(), slot, "backward_in"))
+            self._emit("backward_in", slot, self._norm(gradient))
 
     def settle(self) -> None:
         """Reads everything that waits, pile by pile."""
@@ -204,7 +200,6 @@ class Gather:
             seen,
             lost,
             self._by_slope,
-            dict(self._narrow),
             self.same,
             frozenset(self.sizes),
         )
@@ -225,36 +220,23 @@ class Gather:
                 self._by_slope.update(slots)
                 self._units(slots, pile.activation.alive(units), self.turn)
             return
-        # moments need float64; the norm of a gradient that float32 holds does not
-        trusted, keys = self.memory.trusted, self.keys
-        exact = pile.question == "output" or first.dtype is torch.float64 or not trusted.issuperset([keys[s] for s in slots])
-        stacked = self.memory.stacked(tensors, wide(first.device) if exact else torch.float32)
-        values = stacked.reshape(len(tensors), -1)
-        if exact or values.shape[1] <= ROW or stacked.dim() < 3:
-            norms = torch.linalg.vector_norm(values, dim=1).to(wide(values.device))
-        else:  # float32 sums of squares stay right while they are short
-            norms = torch.linalg.vector_norm(torch.linalg.vector_norm(stacked.flatten(2), dim=2).to(wide(values.device)), dim=1)
-        squares = norms.square()
-        if pile.question == "output":
-            found = (("forward", squares), ("squares", squares), ("sums", values.sum(1)))
+        narrow = torch.float32 if first.dtype in NARROW else wide(first.device)
+        if pile.question == "output":  # moments need float64, which only a CPU adds up no slower than it copies into it
+            values = self.memory.stacked(tensors, wide(first.device) if first.is_cpu else narrow).reshape(len(tensors), -1)
+            squares = short_norms(values).square()
+            found = (("forward", squares), ("squares", squares), ("sums", values.sum(1, dtype=wide(first.device))))
             self._results += [(self.turn, column, slots, value) for column, value in found]
             return
-        self._results.append((-1, pile.question, slots, squares))
-        if not exact:
-            self._narrow[pile.question].update(slots)
+        stacked = self.memory.stacked(tensors, narrow)
+        self._results.append((-1, pile.question, slots, short_norms(stacked).square()))
         if pile.dim is not None:
             self._units(slots, _passing(_units_last(stacked, pile.dim)))
 
-    def _norm(self, tensor: Tensor, slot: int, column: str) -> Tensor:
+    def _norm(self, tensor: Tensor) -> Tensor:
         """Square of the L2 norm of a large tensor, 0-dim; the last one is remembered: it is often asked for twice."""
-        exact = tensor.dtype is torch.float64 or self.keys[slot] not in self.memory.trusted
-        if not exact:
-            self._narrow[column].add(slot)
-        if self._last is not None and self._last[0] is tensor and self._last[1] == exact:
-            return self._last[2]
-        square = long_norm(tensor, exact=exact).to(wide(tensor.device)).square()
-        self._last = (tensor, exact, square)
-        return square
+        if self._last is None or self._last[0] is not tensor or self._last[1] != tensor._version:
+            self._last = (tensor, tensor._version, long_norm(tensor.detach()).square())
+        return self._last[2]
 
     def _emit(self, column: str, slot: int, value: Tensor) -> None:
         self._results.append((-1 if column.startswith("backward") else self.turn, column, [slot], value[None]))

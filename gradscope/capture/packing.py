@@ -2,9 +2,8 @@
 
 Small tensors are copied into a flat scratch, sorted by size, so that all tensors of one size are the rows of one matrix and
 a statistic of all of them is one operation: what compares entries in the type they have, what adds them up in float64. Large
-ones are read in place. The squares of a float32 underflow near 1e-23 and overflow near 1e19, so a large tensor is read in
-float64 until a host-side look at its values (``learn``) has shown that float32 serves; a float32 norm that falls outside that
-range all the same is reported as absent by ``learn``, never as a wrong number.
+ones are read in place. The squares of a float32 underflow near 1e-23 and overflow near 1e19: a CPU, which is fast in float32
+and is not waited for, reads again in float64 what falls outside that range; other devices add up in float64 at once.
 """
 
 from __future__ import annotations
@@ -13,11 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import Tensor
-
-from gradscope.record.grid import Bools, Floats
 
 SMALL = 8192
 """Elements up to which copying into the scratch is cheaper than reading in place (measured on CPUs; any value is right)."""
@@ -27,23 +23,8 @@ SAMPLE = 4096
 """Elements of a large tensor that stand for it where the past is compared with the present (displacement, cosine)."""
 SAFE = (1e-11, 1e15)
 """A float32 norm inside this range is right to rounding, and so is a total inside it, whatever of its parts was too small for
-float32. Outside, float64 is used. A square that float32 loses is at most 1.2e-38, its smallest normal number, where what is
-smaller is flushed to 0; of the square of a norm of n entries at most 1.2e-38 n is lost: 1e-7 of it at 1e-11 and n = 1e9."""
-SETTLED = (1e-8, 1e12)
-"""A tensor whose norm was last seen in this range is read in float32. It is narrower than ``SAFE``: a norm that drifts, as
-those of a net that slowly dies, passes 1e-11 unseen between two looks, and every step until the next one would be lost."""
-
-
-def is_safe(norms: Floats) -> Bools:
-    """Which of the norms are right even if they were taken in float32; a NaN is one in any precision."""
-    seen = np.abs(norms)
-    return np.isnan(seen) | ((seen >= SAFE[0]) & (seen <= SAFE[1]))
-
-
-def is_settled(norms: Floats) -> Bools:
-    """Which of the norms may be taken in float32 until the next look at them."""
-    seen = np.abs(norms)
-    return np.isnan(seen) | ((seen >= SETTLED[0]) & (seen <= SETTLED[1]))
+float32. A square that float32 loses is at most 1.2e-38, its smallest normal number, where what is smaller is flushed to 0; of
+the square of a norm of n entries at most 1.2e-38 n is lost: 1e-7 of it at 1e-11 and n = 1e9."""
 
 
 _KIND: Callable[[Tensor], tuple[torch.dtype, torch.layout]] = attrgetter("dtype", "layout")
@@ -74,25 +55,38 @@ def wide(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "mps" else torch.float64
 
 
-def long_norm(tensor: Tensor, *, exact: bool) -> Tensor:
-    """L2 norm of a large tensor, 0-dim; ``exact`` in float64 throughout.
+def exact_norm(tensor: Tensor) -> Tensor:
+    """L2 norm of a tensor, 0-dim, added up in float64."""
+    return cast(Tensor, torch.linalg.vector_norm(tensor, dtype=wide(tensor.device)))
 
-    A CPU adds up float32 squares one after the other, and is off by 1e-4 at four million; in rows of ``ROW`` entries, their
+
+def long_norm(tensor: Tensor) -> Tensor:
+    """L2 norm of a large tensor, 0-dim, in float64.
+
+    A CPU that adds up float32 squares one after the other is off by 1e-4 at four million; in rows of ``ROW`` entries, their
     norms joined in float64, it is off by 1e-8 and no slower.
     """
-    if exact or tensor.dtype is torch.float64:
-        norm: Tensor = torch.linalg.vector_norm(tensor, dtype=wide(tensor.device))
-    elif tensor.device.type != "cpu":
-        norm = torch.linalg.vector_norm(tensor, dtype=torch.float32)
-    elif not tensor.is_contiguous():
-        norm = torch.linalg.vector_norm(tensor, dtype=torch.float64)
-    else:
-        flat = tensor.reshape(-1)
-        rows = flat.numel() // ROW
-        norms = torch.linalg.vector_norm(flat[: rows * ROW].view(rows, ROW), dim=1, dtype=torch.float32)
-        rest = torch.linalg.vector_norm(flat[rows * ROW :], dtype=torch.float64)
-        norm = torch.hypot(torch.linalg.vector_norm(norms, dtype=torch.float64), rest)
-    return norm
+    if tensor.device.type != "cpu" or tensor.dtype is torch.float64 or not tensor.is_contiguous():
+        return exact_norm(tensor)
+    flat = tensor.reshape(-1)
+    rows = flat.numel() // ROW
+    norms = torch.linalg.vector_norm(flat[: rows * ROW].view(rows, ROW), dim=1, dtype=torch.float32)
+    norm: Tensor = torch.hypot(torch.linalg.vector_norm(norms, dtype=torch.float64), exact_norm(flat[rows * ROW :]))
+    return norm if SAFE[0] <= norm.item() <= SAFE[1] else exact_norm(tensor)
+
+
+def short_norms(stacked: Tensor) -> Tensor:
+    """L2 norms (k,) of k tensors (k, *shape) that were copied one behind the other, in float64; see ``long_norm``."""
+    if stacked.device.type != "cpu" or stacked.dtype is torch.float64:
+        return cast(Tensor, torch.linalg.vector_norm(stacked.reshape(len(stacked), -1), dim=1, dtype=wide(stacked.device)))
+    if stacked[0].numel() <= ROW or stacked.dim() < 3:
+        norms: Tensor = torch.linalg.vector_norm(stacked.reshape(len(stacked), -1), dim=1).double()
+    else:  # float32 sums of squares stay right while they are short
+        norms = torch.linalg.vector_norm(torch.linalg.vector_norm(stacked.flatten(2), dim=2).double(), dim=1)
+    for i, norm in enumerate(cast(list[float], norms.tolist())):
+        if not SAFE[0] <= norm <= SAFE[1]:
+            norms[i] = exact_norm(stacked[i])
+    return norms
 
 
 class Scratch:
@@ -144,10 +138,6 @@ class Packing:
                 self.groups[-1] = (self.groups[-1][0] + 1, sizes[i])
             else:
                 self.groups.append((1, sizes[i]))
-        self.careful: dict[str, set[int]] = {}
-        """The large tensors that are read in float64, by what they are: a gradient may underflow where its weight does not."""
-        self.learnt: dict[str, set[int]] = {}
-        """What ``careful`` is to be by the values that reached the host so far; see ``adopt``."""
 
     def load(
         self, scratch: Scratch, tensors: Sequence[Tensor | None], *, whole: bool, alike: bool = False, sampled: bool = True
@@ -209,10 +199,10 @@ class Packing:
 
     # ---- statistics: ``scratch`` holds what ``load`` read of the same ``tensors``
 
-    def norms(self, kind: str, scratch: Scratch, tensors: Sequence[Tensor | None]) -> list[Tensor]:
-        """L2 norm of each tensor, the small ones in the scratch's type; ``kind`` says what they are, see ``learn``."""
+    def norms(self, scratch: Scratch, tensors: Sequence[Tensor | None]) -> list[Tensor]:
+        """L2 norm of each tensor, the small ones in the scratch's type."""
         small = [torch.linalg.vector_norm(r, dim=1) for r in scratch.rows]
-        return self._gather(small, self._big_norms(kind, tensors)) if self.big else small
+        return self._gather(small, self._big_norms(tensors)) if self.big else small
 
     def maxima(self, scratch: Scratch, tensors: Sequence[Tensor | None]) -> list[Tensor]:
         """Largest absolute entry of each tensor; NaN where there is one."""
@@ -241,26 +231,6 @@ class Packing:
         rest = pieces[len(self.groups) :]
         return self._gather(sums, [p.sum() * (self.sizes[i] / p.numel()) for p, i in zip(rest, self.big, strict=True)])
 
-    def learn(self, kind: str, norms: Floats) -> Bools:
-        """Looks at norms (k, n) that reached the host: which can be trusted, and which tensors will need float64."""
-        trusted = np.ones(norms.shape, bool)
-        careful = self.careful.setdefault(kind, set(self.big))
-        learnt = self.learnt.setdefault(kind, set(self.big))
-        for i in self.big:
-            if i not in careful:
-                trusted[:, i] = is_safe(norms[:, i])
-            if len(norms):
-                (learnt.discard if is_settled(norms[-1:, i])[0] else learnt.add)(i)
-        return trusted
-
-    def adopt(self) -> None:
-        """Reads by what was learnt from now on; nothing that was read before may still be on the device."""
-        self.careful = {kind: set(at) for kind, at in self.learnt.items()}
-
-    def narrow(self, kind: str) -> bool:
-        """Whether any norm of this kind is taken in float32 now."""
-        return bool(self.big) and len(self.careful.get(kind, self.big)) < len(self.big)
-
     def sampled(self, i: int) -> int:
         """How many elements stand for a large tensor."""
         return -(-self.sizes[i] // self._stride(i))
@@ -278,14 +248,11 @@ class Packing:
         zero = torch.zeros(1, device=self.device)
         return [zero if (t := tensors[i]) is None or not t.numel() else t for i in self.big]
 
-    def _big_norms(self, kind: str, tensors: Sequence[Tensor | None]) -> list[Tensor]:
+    def _big_norms(self, tensors: Sequence[Tensor | None]) -> list[Tensor]:
         bigs = self._bigs(tensors)
-        careful = self.careful.setdefault(kind, set(self.big))
-        narrow = [j for j, i in enumerate(self.big) if i not in careful and bigs[j].dtype is not torch.float64]
-        if self.device.type == "cpu" or not narrow:
-            return [long_norm(t, exact=i in careful) for t, i in zip(bigs, self.big, strict=True)]
-        at = dict(zip(narrow, torch._foreach_norm([bigs[j] for j in narrow], 2, torch.float32), strict=True))
-        return [at[j].to(self.dtype) if j in at else long_norm(t, exact=True) for j, t in enumerate(bigs)]
+        if self.device.type == "cpu":
+            return [long_norm(t) for t in bigs]
+        return list(torch._foreach_norm(bigs, 2, self.dtype))
 
     def _stride(self, i: int) -> int:
         return -(-self.sizes[i] // SAMPLE)

@@ -17,10 +17,7 @@ from gradscope.capture.distributed import Processes
 from gradscope.capture.packing import NARROW, PLAIN, SMALL, Scratch, kinds_of, local, wide
 from gradscope.capture.portions import Portions
 from gradscope.capture.weights import Weights
-from gradscope.record.grid import Bools, Floats
-
-_NORMS = {"grad_norm": "gradient", "clipped_norm": "gradient", "weight_norm": "weight", "update_norm": "update"}
-"""What the norms in the columns are of."""
+from gradscope.record.grid import Bools
 
 
 class Marks:
@@ -122,7 +119,7 @@ class Parameters(Portions):
         for (at, pack), scratch, room in zip(self.parts, self._scratches_for(kinds, full=full), self.one, strict=True):
             mine = tensors if self.in_order else [tensors[i] for i in at]
             pack.load(scratch, mine, whole=whole, alike=alike, sampled=full)
-            norms.append(pack.norms("gradient", room.widened(scratch), mine))
+            norms.append(pack.norms(room.widened(scratch), mine))
             if full:
                 maxima.append(pack.maxima(scratch, mine))
                 zeros.append(pack.zeros(scratch, mine))
@@ -203,11 +200,6 @@ class Parameters(Portions):
         self._gradients, self._other = self._other, self._gradients  # the next ones are not laid over these
         return None if past is None else self.dot(now, past[0]) / (square.sqrt() * past[1].sqrt())
 
-    def complete(self, arrived: Mapping[str, Floats]) -> tuple[dict[str, Floats], dict[str, Bools]]:
-        """Columns (k, n) that have reached the host: norms that float32 could not hold are not valid."""
-        trusted = {name: self.learn(kind, arrived[name]) for name, kind in _NORMS.items() if name in arrived}
-        return dict(arrived), {name: ok for name, ok in trusted.items() if not ok.all()}
-
     # ---- going on
 
     def follow(self, earlier: Parameters) -> None:
@@ -215,13 +207,9 @@ class Parameters(Portions):
         self.of_weights.follow(earlier.of_weights)
 
     def state_dict(self) -> dict[str, Any]:
-        """What later values depend on: the weights at the start, the last gradients, and what was learnt of magnitudes."""
-        careful, learnt = (
-            [{kind: sorted(at) for kind, at in sets.items()} for sets in every]
-            for every in ([pack.careful for _, pack in self.parts], [pack.learnt for _, pack in self.parts])
-        )
+        """What later values depend on: the weights at the start and the last gradients."""
         past = None if self._past is None else ([scratch.flat.clone() for scratch in self._past[0]], self._past[1].clone())
-        return {**self.of_weights.state_dict(), "wide": self._wide, "past": past, "careful": careful, "learnt": learnt}
+        return {**self.of_weights.state_dict(), "wide": self._wide, "past": past}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.of_weights.load_state_dict(state)
@@ -231,9 +219,6 @@ class Parameters(Portions):
             for scratch, flat in zip(self._other, past[0], strict=True):
                 scratch.flat.copy_(flat)
             self._past = (self._other, past[1].to(self.device))
-        for (_, pack), careful, learnt in zip(self.parts, state["careful"], state["learnt"], strict=True):
-            pack.careful = {kind: set(at) for kind, at in careful.items()}
-            pack.learnt = {kind: set(at) for kind, at in learnt.items()}
 
     # ---- inside
 

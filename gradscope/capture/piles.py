@@ -62,12 +62,6 @@ class Memory:
         self.keys: list[Key] = []
         self.slots: dict[Key, int] = {}
         self.widths: list[int] = []
-        self.trusted: set[Key] = set()
-        """Stations whose last norms lay inside float32's safe range, so that they may be read in float32."""
-        self.learnt: set[Key] = set()
-        """What ``trusted`` is to be by the values that have reached the host; the recorder says from when."""
-        self.taught: tuple[bytes, bytes] = (b"", b"")
-        """What the last step taught of that: the same again is nothing new."""
         self.eager: set[Key] = set()
         """Stations whose output is overwritten in place before it can be read: a copy waits instead."""
         self.sources: dict[Key, Key] = {}
@@ -107,7 +101,6 @@ class Memory:
 
     def adopt(self) -> None:
         """Reads by what was learnt from now on; nothing that was read before may still be on the device."""
-        self.trusted = set(self.learnt)
         self.same, self.sizes = self.found
 
     def paired(self, same: dict[Key, Key]) -> np.ndarray[Any, np.dtype[np.intp]]:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from gradscope.capture.distributed import Processes
 from gradscope.capture.packing import NARROW, SAMPLE, SMALL, Packing, Scratch, local, wide
-from gradscope.record.grid import Bools, Floats
 
 PORTION = 65_536
 """Entries of small tensors that are read as one: in float64 half of what a core has of fast cache."""
@@ -63,22 +61,6 @@ class Portions:
     def weights(self, at: Sequence[int]) -> Sequence[Tensor]:
         """What this process holds of these parameters, to be read without gradient."""
         return [local(self.items[i].detach()) for i in at] if self.special else [self.items[i] for i in at]
-
-    def narrow(self, kind: str) -> bool:
-        return any(pack.narrow(kind) for _, pack in self.parts)
-
-    def learn(self, kind: str, norms: Floats) -> Bools:
-        """See ``Packing.learn``; ``norms`` are (k, n) values that have reached the host."""
-        trusted = np.ones(norms.shape, bool)
-        for at, pack in self.parts:
-            trusted[:, at] = pack.learn(kind, norms[:, at])
-        return trusted
-
-    def adopt(self) -> None:
-        if any(self.processes.sharded):  # the processes could learn different things of their shards
-            return
-        for _, pack in self.parts:
-            pack.adopt()
 
     def join(self, parts: list[list[Tensor]]) -> Tensor:
         """What the packings say, in order -> (n,) in list order on the first device."""

@@ -131,10 +131,8 @@ class Recorder:
         learning = self.cadence.learns(self.step_index) if isinstance(self.cadence, Fixed) else due
         if due or learning:
             self.flush()
-        if learning:
-            self.parameters.adopt()
-            if self.layers is not None and not self.processes.many:  # they could learn different things
-                self.layers.memory.adopt()
+        if learning and self.layers is not None:
+            self.layers.memory.adopt()
         now = time.perf_counter()
         self.cadence.account(self._plan, self.spent + now - entered, now - self._last_step)
         self._last_step, self.spent = now, 0.0
@@ -155,8 +153,6 @@ class Recorder:
             "step": self.step_index,
             "wall_seconds": time.perf_counter() - self._began,
             "parameters": self.parameters.state_dict(),
-            "trusted": sorted(self.layers.memory.trusted) if self.layers else [],
-            "learnt": sorted(self.layers.memory.learnt) if self.layers else [],
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -164,9 +160,6 @@ class Recorder:
         self.step_index = state["step"]
         self._before = state["wall_seconds"]
         self.parameters.load_state_dict(state["parameters"])
-        if self.layers is not None:
-            self.layers.memory.trusted = {(name, call) for name, call in state["trusted"]}
-            self.layers.memory.learnt = {(name, call) for name, call in state["learnt"]}
 
     def catalogue(self) -> Catalogue:
         """What there is, as far as it is known; the same object until that changes."""
@@ -233,8 +226,7 @@ class Recorder:
             self.buffer.add(row)
         if LAYERS in self._plan and self.layers is not None:
             device.update(self._read_layers(self.layers))
-        trusting = rows.trusting(self.parameters) if raw is not None else None
-        self.buffer.add(Pending("steps", self.step_index, host=merged(host), device=device, complete=trusting))
+        self.buffer.add(Pending("steps", self.step_index, host=merged(host), device=device))
 
     def _read_layers(self, layers: Layers) -> dict[str, Tensor]:
         layers.complete()

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gradscope.capture.buffer import Complete, Pending
+from gradscope.capture.buffer import Pending
 from gradscope.capture.distributed import Processes
 from gradscope.capture.layers import Layers
-from gradscope.capture.packing import SAFE, is_safe, wide
+from gradscope.capture.packing import wide
 from gradscope.capture.parameters import Parameters, Reading
-from gradscope.record.grid import Block, Bools, Floats
+from gradscope.record.grid import Block, Floats
 
 
 def of_user(values: Mapping[str, Tensor | float | None], host: dict[str, float | None]) -> dict[str, Tensor]:
@@ -52,7 +51,7 @@ def parameter_row(
         if (cosine := parameters.cosine(raw)) is not None:
             of_step["grad_cosine"] = cosine
         host["frozen"] = np.array([float(not p.requires_grad) for p in parameters.items])
-    return Pending("parameters", step, parameters.entities, host, device, valid, parameters.complete), of_step
+    return Pending("parameters", step, parameters.entities, host, device, valid), of_step
 
 
 def layer_row(step: int, layers: Layers, processes: Processes, inverse_scale: Tensor | None) -> Pending | None:
@@ -119,28 +118,3 @@ def without_idle_clipping(block: Block) -> Block:
         if name in block.columns:
             valid[name] = valid.get(name, np.ones(real.shape, bool)) & real
     return Block(block.table, block.steps, block.entities, block.columns, valid)
-
-
-@dataclass(frozen=True)
-class Trusting:
-    """For rows of ``steps``: totals of norms of which some were taken in float32 and may be too small or large for it."""
-
-    narrow: frozenset[str]
-    """The kinds of such norms."""
-
-    def __call__(self, arrived: Mapping[str, Floats]) -> tuple[dict[str, Floats], dict[str, Bools]]:
-        valid = {}
-        for column, kind in (("total_norm", "gradient"), ("clipped_norm", "gradient"), ("update_norm", "update")):
-            if kind in self.narrow and column in arrived:
-                valid[column] = is_safe(arrived[column])
-        if "clipped_norm" in valid:
-            valid["clip_coefficient"] = valid["total_norm"] & valid["clipped_norm"]
-        if "update_norm" in valid:
-            valid["relative_update"] = valid["update_norm"] & (arrived["relative_update"] >= SAFE[0] ** 1.5)
-        return dict(arrived), valid
-
-
-def trusting(parameters: Parameters) -> Complete | None:
-    """None where every norm is taken in float64."""
-    narrow = frozenset(kind for kind in ("gradient", "update") if parameters.narrow(kind))
-    return Trusting(narrow) if narrow else None

@@ -8,7 +8,6 @@ from functools import cached_property
 
 import numpy as np
 
-from gradscope.capture.packing import is_safe, is_settled
 from gradscope.capture.piles import Key, Memory
 from gradscope.record.grid import Bools, Entity, Floats
 
@@ -32,8 +31,6 @@ class Sums:
     """Columns and slots of which a part is missing."""
     by_slope: set[int]
     """Slots whose dead units are known by the activation's slope, not only by a gradient that is 0."""
-    narrow: dict[str, set[int]]
-    """By column, the slots that were read in float32."""
     same: dict[Key, Key]
     """Stations whose input's gradient is that of another's output."""
     sizes: frozenset[int] = frozenset()
@@ -67,9 +64,8 @@ class Sums:
     def complete(self, arrived: Mapping[str, Floats]) -> tuple[dict[str, Floats], dict[str, Bools]]:
         """The columns (k, E) of k steps, in order, E the slots in ``kept``, and where each is valid."""
         sums, have, (rows, counts, shares) = self._from_table(arrived["table"]) if self.exchanged else self._added_up(arrived)
-        narrow = {column: self._at(self.narrow.get(column, set())) for column in ("forward", "backward", "backward_in")}
         if not self.exchanged:  # one of many processes learns nothing of the graph
-            self._share_gradients(sums, have, narrow)
+            self._share_gradients(sums, have)
         counts = np.maximum(counts, 1.0)
         mean = sums["sums"] / counts
         with np.errstate(invalid="ignore", over="ignore"):
@@ -83,18 +79,16 @@ class Sums:
                 "input_backward_norm": np.sqrt(sums["backward_in"]),
                 "rows": np.broadcast_to(rows, mean.shape),
             }
-        norms = {"forward": "forward_norm", "backward": "backward_norm", "backward_in": "input_backward_norm"}
-        safe = {column: is_safe(columns[name]) for column, name in norms.items()}
-        self._learn(have, {column: is_settled(columns[name]) for column, name in norms.items()})
         valid = {
+            "forward_norm": have["forward"],
             "forward_mean": have["sums"],
             "forward_std": have["sums"],
             # where nothing at all came back, no unit can be told dead by its gradient
             "dead_share": have["dead"] & (self._at(self.by_slope) | (sums["backward"] != 0)),
             "saturated_share": have["saturated"],
+            "backward_norm": have["backward"],
+            "input_backward_norm": have["backward_in"],
         }
-        for column, name in norms.items():  # a float32 norm outside its range is no number
-            valid[name] = have[column] & (safe[column] | ~narrow[column])
         kept = self.kept
         return (
             {name: values[..., kept] for name, values in columns.items()},
@@ -136,19 +130,7 @@ class Sums:
             have[column][:, slot] = False
         return sums, have, self.counts
 
-    def _learn(self, have: Mapping[str, Bools], settled: Mapping[str, Bools]) -> None:
-        """Which stations float32 serves, by the values of the last step."""
-        forward, backward = have["forward"][-1], have["backward"][-1]
-        seen = forward | backward
-        good = (settled["forward"][-1] | ~forward) & (settled["backward"][-1] | ~backward)
-        taught = ((seen & good).tobytes(), (seen & ~good).tobytes())
-        if taught == self.memory.taught:  # as at most steps
-            return
-        self.memory.taught = taught
-        self.memory.learnt.update(self.keys[slot] for slot in np.flatnonzero(seen & good))
-        self.memory.learnt.difference_update(self.keys[slot] for slot in np.flatnonzero(seen & ~good))
-
-    def _share_gradients(self, sums: dict[str, Floats], have: dict[str, Bools], narrow: dict[str, Bools]) -> None:
+    def _share_gradients(self, sums: dict[str, Floats], have: dict[str, Bools]) -> None:
         """Fills in input gradients that are another station's output gradient, and learns which are."""
         memory, n = self.memory, len(self.keys)  # what was met since this step has a later slot
         if self.sizes:
@@ -169,4 +151,3 @@ class Sums:
             at, of = at[missing], of[missing]
             sums["backward_in"][:, at] = sums["backward"][:, of]
             have["backward_in"][:, at] = True
-            narrow["backward_in"][at] = narrow["backward"][of]

@@ -58,13 +58,13 @@ class Weights:
             passing, copies = self.portions.passing[k], self._copies[k]
             pack.load(passing, weights, whole=True, alike=self._alike)
             new = self.portions.one[k].widened(passing)
-            weight_norms.append(pack.norms("weight", new, weights))
+            weight_norms.append(pack.norms(new, weights))
             change = self.portions.other[k].widened(self._old[k])
             change.flat.sub_(new.flat)
             for j in pack.big:
                 if (copy := copies[j]) is not None:
                     copy.sub_(weights[j])
-            update_norms.append(pack.norms("update", change, copies))
+            update_norms.append(pack.norms(change, copies))
             way = change.widened(self._start[k])
             way.flat.sub_(new.flat)
             moved.append(self.portions.product(k, way, way))
