@@ -83,7 +83,8 @@ class Manifest:
     """``created`` and ``finished`` are ISO 8601 in UTC. ``notes`` say once what could not be seen, and why.
 
     ``theory`` is what mean-field theory predicted before the first step, where it had a word on the net: by layer, the norm of
-    the gradient at its output over that at the last station's.
+    the gradient at its output over that at the last station's. ``shared_loss`` says that the loss depends on trainable
+    parameters that neither the model nor the optimizers hold: another training may move it, as in an adversarial one.
     """
 
     name: str
@@ -98,6 +99,7 @@ class Manifest:
     theory: dict[str, float] = field(default_factory=dict)
     recording: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    shared_loss: bool = False
     catalogue: Catalogue = Catalogue()
 
     def to_dict(self) -> dict[str, Any]:

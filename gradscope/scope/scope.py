@@ -23,6 +23,7 @@ from gradscope.record.schema import TABLES
 from gradscope.record.sink import Sink
 from gradscope.scope.environment import environment, now, version
 from gradscope.scope.judging import Judging, Stop
+from gradscope.scope.opponents import Opponents
 from gradscope.signals.motion import warming_up
 
 METRICS = ("accuracy", "validation_loss", "validation_accuracy")
@@ -97,7 +98,9 @@ def watch(
     elif out is None:
         raise UsageError("watch: resume needs the run folder, out, to go on with")
     else:
-        sink = _reopened(out, resume["step"])
+        from gradscope.record.store import RunFolder
+
+        sink = RunFolder.reopen(Path(out), from_step=resume["step"])
         manifest = sink.run().manifest
     scope = Scope(
         model,
@@ -144,6 +147,7 @@ class Scope:
         self._cadence = cadence
         self._notes: dict[str, None] = dict.fromkeys(manifest.notes)
         self._recorder = Recorder(model, optimizers, cadence, self._emit, self._note, scaler)
+        self._others = Opponents(model, optimizers, found=manifest.shared_loss)
         self._catalogue = self._recorder.catalogue()
         self._followed: list[Block] | None = None
         self._open = False
@@ -176,6 +180,7 @@ class Scope:
                 raise UsageError(f"scope.step takes no {name!r} (expected one of {', '.join(METRICS)})")
         if isinstance(loss, Tensor) and loss.numel() != 1:
             raise UsageError(f"scope.step needs a loss of one element (got shape {tuple(loss.shape)})")
+        self._others.look(loss, self._recorder.step_index)
         self._recorder.step(loss, metrics)
         if self._judging.wanted:
             self._judging.after(self._recorder.step_index, self._recorder.processes)
@@ -224,6 +229,7 @@ class Scope:
         if not self._open:
             return
         self._open = False
+        self._others.close()
         self._recorder.stop()
         try:
             if error is None:
@@ -261,6 +267,7 @@ class Scope:
             self._manifest,
             catalogue=known,
             notes=tuple(self._notes),
+            shared_loss=self._others.found,
             recording={**self._manifest.recording, **self._cadence.describe()},
         )
         if described != self._manifest or not self._open:
@@ -292,9 +299,3 @@ def _sink(out: str | Path | None, manifest: Manifest) -> Sink:
     from gradscope.record.store import RunFolder
 
     return SpillingSink(manifest) if out is None else RunFolder.create(Path(out), manifest)
-
-
-def _reopened(out: str | Path, step: int) -> Sink:
-    from gradscope.record.store import RunFolder
-
-    return RunFolder.reopen(Path(out), from_step=step)

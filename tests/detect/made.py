@@ -46,6 +46,7 @@ class Made:
     columns: dict[str, Any] = field(default_factory=dict)
     without: tuple[str, ...] = ()
     frozen: tuple[str, ...] = ()
+    shared_loss: bool = False
 
     @property
     def residual(self) -> Floats:
@@ -55,7 +56,7 @@ class Made:
     def run(self) -> Run:
         names = [f"layers.{2 * i}" for i in range(self.depth)]
         sink = MemorySink(Manifest("made"))
-        sink.describe(Manifest("made", catalogue=self._catalogue(names)))
+        sink.describe(Manifest("made", catalogue=self._catalogue(names), shared_loss=self.shared_loss))
         at = np.arange(self.steps, dtype=np.int64)
         one = np.ones((self.steps, self.depth))
         back = self._of(self.backward, one * 0.3 * self.residual[:, None])

@@ -55,7 +55,7 @@ def check(case: Case) -> Iterator[Finding]:
     known = np.where(np.isnan(update.values) | (update.steps >= until), 0.0, update.values)
     if not known.size:
         return
-    unstable = bool(case.found.get("loss-instability"))
+    unstable = any(f.severity is not Severity.INFO for f in case.found.get("loss-instability", ()))
     hopeless = not case.achieved and (case.patient or case.broken is not None)
     threshold = THROWN.value if hopeless and known.max() > THROWN.value else UNSTABLE.value
     if not (hopeless or unstable) or not known.max() > threshold or (threshold == UNSTABLE.value and not unstable):

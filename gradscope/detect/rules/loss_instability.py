@@ -12,10 +12,14 @@ sqrt(2 ln n) standard errors of the best mean and of the level, n the number of 
 
 The updates undo what earlier ones achieved. The run ends wherever it is stopped, not where it would have converged.
 
+Where the loss depends on parameters that are not watched (a generator's on its discriminator's), another training may have
+raised it, and no record of this one can tell: then it is told as information. So is what the discriminator loses, where it has
+a scope of its own. That is seen in the loss, which has to reach ``scope.step`` as a tensor with its graph, and in parameters
+that are not frozen while the other network learns.
+
 ## Known false alarms
 
-Data that change on purpose (a new task, a harder stage of a curriculum) raise the loss in the same way, and so does the
-opponent that gets better in an adversarial training.
+Data that change on purpose (a new task, a harder stage of a curriculum) raise the loss in the same way.
 
 ## What to do
 
@@ -58,6 +62,7 @@ SHARE = Threshold("share of steps", 0.05, "of the steps", "one in twenty, in two
 LONG = Threshold("share of one excursion", 0.2, "of the steps", "a fifth of the run; a shorter one alone is a loss-spike")
 FEWEST = Threshold("fewest", 3, "steps", "fewer are a spike")
 THRESHOLDS = (FACTOR, RISE, SHARE, LONG, FEWEST, *LEARNED)
+SHARED = ". It depends on parameters that are not watched, and whoever trains them may have raised it"
 
 
 def check(case: Case) -> Iterator[Finding]:
@@ -75,12 +80,13 @@ def check(case: Case) -> Iterator[Finding]:
     at = np.flatnonzero(beyond)
     worst = int(at[found.level[at].argmax()])
     first, last = int(found.steps[at[0]]), int(found.steps[at[-1]])
+    shared = case.run.manifest.shared_loss
     yield Finding(
         CODE,
         NAME,
-        SEVERITY,
+        Severity.INFO if shared else SEVERITY,
         f"In {share:.0%} of the steps the loss stands far above what was reached before: {found.level[worst]:.3g} at step "
-        f"{int(found.steps[worst])}, after {found.best[worst]:.3g}.",
+        f"{int(found.steps[worst])}, after {found.best[worst]:.3g}{SHARED if shared else ''}.",
         "unstable_share",
         share,
         threshold,

@@ -13,7 +13,8 @@ or which update brought it about.
 
 ## Known false alarms
 
-Data that change on purpose. A spike that the run has overcome is reported as information.
+Data that change on purpose. A spike that the run has overcome is reported as information, and so is one that another training
+may have brought about, as in `loss-instability`.
 
 ## What to do
 
@@ -33,6 +34,7 @@ import numpy as np
 
 from gradscope.detect.case import Case
 from gradscope.detect.rule import Threshold, confidence
+from gradscope.detect.rules.loss_instability import SHARED
 from gradscope.record.finding import Finding, Severity
 from gradscope.record.grid import Ints
 from gradscope.signals.events import SPIKE_SCORE, series, spike_scores
@@ -71,15 +73,16 @@ def check(case: Case) -> Iterator[Finding]:
     if not lasting:
         return
     worst = max(lasting, key=lambda i: scores[i])
-    recovered = not beyond[-5:].any()
+    recovered, shared = not beyond[-5:].any(), case.run.manifest.shared_loss
     before = float(np.median(loss.values[max(0, worst - 50) : worst]))
     yield Finding(
         CODE,
         NAME,
-        Severity.INFO if recovered else SEVERITY,
+        Severity.INFO if recovered or shared else SEVERITY,
         f"The loss jumped from about {before:.3g} to {loss.values[worst]:.3g} at step {int(loss.steps[worst])}"
         + (f", one of {len(lasting)} spikes" if len(lasting) > 1 else "")
-        + (", and came back." if recovered else ", and has not come back."),
+        + (", and came back" if recovered else ", and has not come back")
+        + (f"{SHARED}." if shared else "."),
         "spike_score",
         float(scores[worst]),
         SCORE.value,

@@ -104,6 +104,22 @@ def test_a_loss_that_can_be_negative_is_judged_by_what_was_lost() -> None:
     assert stuck.having(loss=lost).says("GS301")
 
 
+def test_what_another_training_may_have_raised_is_told_and_not_held_against_this_one() -> None:
+    alone = LONG.but(learns=False).having(loss=excursions(10.0), relative_update=np.full(200, 0.15))
+    shared = alone.but(shared_loss=True)
+    assert alone.says("GS301")
+    assert alone.says("GS304")
+    assert not shared.says("GS301")
+    assert not shared.says("GS304")
+    (told,) = shared.findings("GS301")
+    assert told.value == alone.findings("GS301")[0].value
+    assert "not watched" in told.message
+    goes = np.append(np.ones(150), np.full(50, 2.5))
+    assert LONG.having(loss=goes).says("GS302")
+    assert not LONG.but(shared_loss=True).having(loss=goes).says("GS302")
+    assert LONG.but(shared_loss=True).having(loss=goes).findings("GS302")
+
+
 # ---- GS302
 
 
