@@ -103,6 +103,12 @@ class Probe:
         """The predicted ratio of each station that theory has a word on; empty where it has none on the net."""
         return {layer.name: layer.predicted.ratio for layer in self.layers if layer.predicted is not None}
 
+    def __str__(self) -> str:
+        """The diagnosis as ``gradscope probe`` prints it to a file."""
+        from gradscope.probe.text import write
+
+        return write(self)
+
     def to_dict(self) -> dict[str, Any]:
         """The JSON object of ``gradscope probe --format json``; what is not finite is null."""
         layers = [{**asdict(layer), "agrees": layer.agrees} for layer in self.layers]
@@ -193,7 +199,7 @@ def _unexplained(parts: Attribution) -> tuple[str, ...]:
         return ()
     name, why = parts.unexplained[0]
     more = f" (so for {len(parts.unexplained)} of {len(parts.layers)} layers)" if len(parts.unexplained) > 1 else ""
-    return (f"attribution: the decades at {name} stand under other: {why}{more}",)
+    return (f"attribution: the decades at {name} cannot be told apart: {why}{more}",)
 
 
 def _layers(run: Run, parts: Attribution, prediction: Prediction | None, places: dict[str, int]) -> list[LayerProbe]:

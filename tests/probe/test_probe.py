@@ -26,6 +26,14 @@ def mlp(**options: Any) -> nn.Module:
     return build(Options(**options), (20,), 3)
 
 
+def test_a_probe_prints_as_the_command_does() -> None:
+    model = mlp(depth=12, width=24)
+    told = str(gradscope.probe(model, rows(16, 20), F.cross_entropy))
+    assert told.splitlines()[0] == f"✓ healthy to expect   {type(model).__name__}   12 layers, untrained"
+    assert "theory: every layer is where it is predicted" in " ".join(told.split())
+    assert max(map(len, told.splitlines())) <= 80
+
+
 def test_the_gains_multiply_to_the_ratio_and_the_decades_add_up_to_it() -> None:
     model = mlp(depth=12, width=24, activation="tanh").double()
     x, y = rows(16, 20)
