@@ -108,6 +108,8 @@ class Recorder:
 
     def stop(self) -> None:
         """Takes every hook away and brings what is left to the sink."""
+        if self.moments.stepped and not self.step_index:
+            self.note("no step was recorded: scope.step(loss) comes once after each optimizer.step(), and was never called")
         self._disarm()
         self.moments.stop()
         for handle in self._registrations:

@@ -78,8 +78,7 @@ def watch(
         raise UsageError(f"watch: model must be a torch.nn.Module (got {type(model).__name__})")
     for given in optimizers:
         if not hasattr(given, "param_groups"):
-            what = f"watch: optimizer must be a torch.optim.Optimizer, a list of them, or None (got {type(given).__name__})"
-            raise UsageError(what)
+            raise UsageError(f"watch: optimizer must be a torch.optim.Optimizer or a list of them (got {type(given).__name__})")
     if scaler is not None and not hasattr(scaler, "get_scale"):
         raise UsageError(f"watch: scaler must be a torch.amp.GradScaler (got {type(scaler).__name__})")
     stops = () if stop_on is None else (stop_on,) if isinstance(stop_on, str) else tuple(stop_on)

@@ -253,6 +253,20 @@ def test_arguments_that_cannot_be_leave_no_folder_in_the_way(tmp_path: Path, giv
     assert not (tmp_path / "run").exists()
 
 
+def test_a_loop_that_never_calls_step_is_told() -> None:
+    model = nn.Linear(2, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    scope = gradscope.watch(model, optimizer)
+    scope.__enter__()
+    model(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    with pytest.warns(RecordingWarning, match=r"scope\.step\(loss\) comes once after each optimizer\.step\(\)"):
+        scope.close()
+    assert scope.run.manifest.notes[0].startswith("no step was recorded: ")
+    with gradscope.watch(model, optimizer):  # nothing was trained: there is nothing to miss
+        pass
+
+
 def test_a_traceback_has_the_hint(tmp_path: Path) -> None:
     with gradscope.watch(nn.Linear(2, 2), out=tmp_path):
         pass
