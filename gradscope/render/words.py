@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from gradscope.record.finding import Finding
+from gradscope.record.manifest import Status
 from gradscope.record.run import Run
 
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -53,6 +54,14 @@ def span(of: tuple[int, int]) -> str:
 def count(of: int, noun: str) -> str:
     """``1 step``, ``1,000 steps``."""
     return f"{of:,} {noun}{'' if of == 1 else 's'}"
+
+
+def ended(run: Run) -> str:
+    """``finished``, ``stopped by GS101 vanishing-gradients``, ``failed: RuntimeError: out of rows``."""
+    status, reason = run.status, plain(run.manifest.reason or "", 120)
+    if status is Status.STOPPED and reason:
+        return f"{status.value} by {reason.partition(':')[0]}"
+    return f"{status.value}: {reason}" if status is Status.FAILED and reason else status.value
 
 
 def forward_order(run: Run | None, layers: Sequence[str]) -> tuple[str, ...]:

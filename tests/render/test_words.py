@@ -1,6 +1,8 @@
 import pytest
 
 from gradscope.record.finding import Finding, Severity
+from gradscope.record.manifest import Manifest, Status
+from gradscope.record.run import Run
 from gradscope.render import words
 from tests.render.cases import case
 
@@ -21,6 +23,20 @@ def test_names_lose_their_control_characters_and_their_middle():
     assert words.plain("\x1b[31mred\n") == "\\x1b[31mred\\n"
     assert words.plain("a" * 10 + "b" * 10, 9) == "aaaa…bbbb"
     assert words.plain("层.0") == "层.0"
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "said"),
+    [
+        (Status.FINISHED, None, "finished"),
+        (Status.STOPPED, "GS101 vanishing-gradients: The gradient is small.", "stopped by GS101 vanishing-gradients"),
+        (Status.FAILED, "RuntimeError: no\nrows", "failed: RuntimeError: no\\nrows"),
+        (Status.FAILED, None, "failed"),
+        (Status.INTERRUPTED, "interrupted from the keyboard", "interrupted"),
+    ],
+)
+def test_how_a_run_ended_is_told_with_what_ended_it(status, reason, said):
+    assert words.ended(Run(Manifest("r", status=status, reason=reason), {})) == said
 
 
 def test_neighbouring_layers_are_folded_into_ranges():

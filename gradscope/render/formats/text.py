@@ -11,7 +11,7 @@ from gradscope.record.finding import Finding, Report, Severity
 from gradscope.record.run import Run
 from gradscope.render.strip import strip
 from gradscope.render.terminal import PLAIN, WIDEST, Terminal, typeset
-from gradscope.render.words import chance, count, evidence, fold, forward_order, number, plain, span
+from gradscope.render.words import chance, count, ended, evidence, fold, forward_order, number, plain, span
 from gradscope.signals.profiles import Profile, depth_profile
 
 NAME = "text"
@@ -46,7 +46,7 @@ def _headline(report: Report, run: Run | None) -> Text:
     sign, style = VERDICT[report.verdict.value]
     facts = [count(report.steps, "step")]
     if run is not None:
-        facts = [count(sum(layer.trunk for layer in run.catalogue.layers), "layer"), *facts, run.status.value]
+        facts = [count(sum(layer.trunk for layer in run.catalogue.layers), "layer"), *facts, ended(run)]
     kinds = [(s, sum(f.severity is s for f in report.findings)) for s in sorted(Severity, key=lambda s: -s.rank)]
     found = ", ".join(count(n, s.value) for s, n in kinds if n and s is not Severity.INFO) or (
         "nothing serious" if report.findings else "nothing new" if report.known else "nothing found"

@@ -20,7 +20,7 @@ from gradscope.render.places import positions
 from gradscope.render.report.attribution import attributed
 from gradscope.render.report.packing import logs, of_frames, of_series
 from gradscope.render.report.shown import Shown, profiles
-from gradscope.render.words import chance, contiguous, count, fold, forward_order, number, span
+from gradscope.render.words import chance, contiguous, count, ended, fold, forward_order, number, span
 from gradscope.render.words import evidence as measured
 from gradscope.signals.events import Events, events, series
 from gradscope.signals.frames import frames
@@ -83,7 +83,7 @@ def _run(run: Run, report: Report, label: str, shown: Sequence[Shown], most: int
         "facts": [
             count(depth, "layer"),
             count(report.steps, "step"),
-            run.status.value,
+            ended(run),
             *([report.remark.rstrip(".")] if report.remark else []),
         ],
         "created": run.manifest.created,
