@@ -62,3 +62,20 @@ def test_a_norm_that_is_no_ordinary_number_stays_what_it_is(odd: float) -> None:
     expected = abs(odd) if odd else 0.0
     assert float(long_norm(whole.view(-1))) == pytest.approx(expected, nan_ok=True)
     assert short_norms(whole).tolist() == pytest.approx([expected] * 3, nan_ok=True)
+
+
+@pytest.mark.parametrize("shape", [(65_536,), (1, 16, 64, 64), (1, 3 * ROW + 5), (3, 64, 64), (4, ROW), (7,), (0,)])
+def test_a_norm_is_right_whatever_the_shape(shape: tuple[int, ...]) -> None:
+    """One row of many entries too: float32 squares added up one after the other would be off by 3e-5."""
+    both = torch.randn((2, *shape), generator=torch.Generator().manual_seed(0))
+    expected = torch.linalg.vector_norm(both.double().flatten(1), dim=1)
+    assert short_norms(both).tolist() == pytest.approx(expected.tolist(), rel=2e-7)
+
+
+@pytest.mark.parametrize("entry", [0.7, 1.1, 3.3, 5.9, 9.7])
+def test_a_norm_of_equal_entries_is_right_although_rounding_goes_one_way(entry: float) -> None:
+    """The gradient of a mean."""
+    equal = torch.full((65_536,), entry)
+    expected = float(torch.linalg.vector_norm(equal.double()))
+    assert float(short_norms(equal[None])[0]) == pytest.approx(expected, rel=FLOAT32)
+    assert float(long_norm(equal)) == pytest.approx(expected, rel=FLOAT32)
