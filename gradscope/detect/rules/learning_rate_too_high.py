@@ -5,7 +5,7 @@
 The norm of the change of all matrices in one step, over the norm of the matrices after it (of a LeCun-drawn one where they are
 smaller, so that a tiny initialisation does not look overthrown). So it goes to 1 where a step leaves nothing of what was there.
 The rule holds where it is above the upper threshold in a run that has not learned, or above the lower one in a run whose loss
-is unstable.
+is unstable, or whose gradient was level at the first step and vanished after such an update.
 
 ## Why it is bad
 
@@ -37,7 +37,7 @@ from gradscope.signals.events import series
 CODE = "GS304"
 NAME = "learning-rate-too-high"
 SEVERITY = Severity.ERROR
-AFTER = ("exploding-gradients", "loss-instability", "non-finite")
+AFTER = ("exploding-gradients", "vanishing-gradients", "loss-instability", "non-finite")
 EXAMPLE = "learning-rate-too-high"
 
 UNSTABLE = Threshold(
@@ -57,14 +57,17 @@ def check(case: Case) -> Iterator[Finding]:
         return
     unstable = any(f.severity is not Severity.INFO for f in case.found.get("loss-instability", ()))
     hopeless = not case.achieved and (case.patient or case.broken is not None)
+    vanished = any(f.cause_code == CODE for f in case.found.get("vanishing-gradients", ()))
     threshold = THROWN.value if hopeless and known.max() > THROWN.value else UNSTABLE.value
-    if not (hopeless or unstable) or not known.max() > threshold or (threshold == UNSTABLE.value and not unstable):
+    if not known.max() > threshold or not (unstable or vanished or threshold == THROWN.value):
         return
     at = np.flatnonzero(known > threshold)
     worst = int(known.argmax())
     value = float(known[worst])
     exploding = case.found.get("exploding-gradients", ())
-    ending = "the loss is unstable" if unstable and case.broken is None else case.learned
+    ending = "the gradient vanished after it" if vanished else "the loss is unstable" if unstable else case.learned
+    if case.broken is not None:
+        ending = case.learned
     yield Finding(
         CODE,
         NAME,

@@ -13,6 +13,9 @@
 - **By underflow.** The gradient at a hidden station is exactly 0 although that at the output is not, and no rectifier is
   blocked: the product fell below the smallest number of the format.
 
+Where the gradient across depth was level at the first step, and an update that was a good part of the weights came before it
+fell, the first cause is `learning-rate-too-high`: that rule speaks, and this one is information.
+
 ## Why it is bad
 
 Early layers receive next to no gradient and stay as they were drawn. The layers above learn on top of random features, or,
@@ -43,8 +46,9 @@ from gradscope.detect.blame import blame
 from gradscope.detect.case import LEARNED, PATIENCE, STALLED, THROWN, Case
 from gradscope.detect.memory import blame_in_time
 from gradscope.detect.rule import Threshold, confidence
+from gradscope.detect.rules import learning_rate_too_high
 from gradscope.record.finding import Finding, Severity
-from gradscope.record.grid import Bools, Floats
+from gradscope.record.grid import Bools, Floats, Ints
 from gradscope.signals.activations import dead_from_start
 from gradscope.signals.events import series
 from gradscope.signals.motion import motion
@@ -84,7 +88,10 @@ NO_FALL = Threshold("no fall", 0.99, "of the first loss", "under such losses, on
 FEWEST = Threshold("fewest", 3, "recorded steps", "a head or branch that starts at 0 passes nothing on at the first step")
 TIME_PATIENCE = Threshold("patience in time", 64, "steps", "gated cells learn to remember within their first tens of steps")
 MOVED = Threshold("moved", 1e-2, "of the weights", "a run that began converged and hardly moved says nothing of the gradient")
-THRESHOLDS = (RATIO, SEVERE, SHARE, NOTHING_LEARNED, NO_FALL, MOVED, FEWEST, TIME_PATIENCE, *LEARNED, STALLED, PATIENCE, THROWN)
+THRESHOLDS = (
+    *(RATIO, SEVERE, SHARE, NOTHING_LEARNED, NO_FALL, MOVED, FEWEST, TIME_PATIENCE, *LEARNED, STALLED, PATIENCE, THROWN),
+    learning_rate_too_high.UNSTABLE,
+)
 
 DEAD_WORDS = "dead units pass nothing on"
 
@@ -121,10 +128,18 @@ def _profile(case: Case, ratio: Profile) -> Iterator[Finding]:
         return
     small = tuple(name for name, v, most in zip(ratio.layers, typical, limit, strict=True) if v < most)
     cause, code, severity = _cause(case, ratio, typical)
+    level = int(ratio.steps[0]) == case.steps[0] and np.isfinite(known[0]).all() and not somewhere[0]
+    update = _largest_update(case, ratio.steps, known, int(rows[0])) if level else 0.0
+    if cause is None and update > learning_rate_too_high.UNSTABLE.value:
+        cause = f"learning-rate-too-high: it was level at step {int(ratio.steps[0])}, and fell after an update of {update:.0%}"
+        code, severity = learning_rate_too_high.CODE, Severity.INFO
     if cause is None and ratio.reference is not None:
         by_size = rows[np.argsort(known[rows, worst])[: np.isfinite(known[rows, worst]).sum()]]
         typical_rows = [by_size[len(by_size) // 2], rows[0], rows[-1]]
         cause = blame(case.run, ratio.layers[worst], ratio.reference, (int(ratio.steps[i]) for i in typical_rows))
+        if level:
+            made = f"training made it so: it was level at step {int(ratio.steps[0])}"
+            cause = f"{cause}; {made}" if cause else made
     receive = "receives" if len(small) == 1 else "receive"
     yield Finding(
         CODE,
@@ -154,6 +169,17 @@ def _cause(case: Case, ratio: Profile, typical: Floats) -> tuple[str | None, str
             if np.nansum(falls[through[1:]]) > 0.5 * np.nansum(falls):
                 return f"{finding.rule}: {words}", finding.code, Severity.INFO
     return None, None, SEVERITY
+
+
+def _largest_update(case: Case, steps: Ints, known: Floats, below: int) -> float:
+    """Of the weights, from the last row at which half of the first one's ratio was left up to the row ``below``; 0 where no
+    update is known there.
+    """
+    least = np.nanmin(known[:below], axis=1)
+    start = int(np.flatnonzero(least >= 0.5 * least[0])[-1])
+    update = series(case.run, "relative_update").measured
+    between = (update.steps >= steps[start]) & (update.steps < steps[below])
+    return float(np.nanmax(update.values[between], initial=0.0))
 
 
 def _underflow(case: Case) -> Iterator[Finding]:

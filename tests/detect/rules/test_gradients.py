@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from gradscope.detect.engine import check
 from gradscope.detect.rules import (
     exploding_gradients,
     gradient_underflow,
+    learning_rate_too_high,
     missing_gradient,
     non_finite,
     stalled_layers,
@@ -15,8 +19,11 @@ from gradscope.detect.rules import (
 )
 from gradscope.record.finding import Severity
 from gradscope.record.grid import Floats
+from gradscope.training.config import load_config
+from gradscope.training.loop import train
 from tests.detect.made import DEPTH, HEALTHY, STEPS, STUCK, Made
 
+CONFIGS = Path(__file__).parents[3] / "configs"
 BELOW, ABOVE = 0.99, 1.01
 WIDE = 100_000
 """Units of a layer so wide that chance alone moves no gradient."""
@@ -73,6 +80,63 @@ def test_a_gradient_that_comes_back_has_not_vanished() -> None:
     values = back(1e-3)
     values[int(0.7 * STEPS) :] = 0.3
     assert not STUCK.but(backward=values).says("GS101")
+
+
+def falling_from(step: int, *, level: float = 0.3) -> Floats:
+    """Level gradients up to a step, and within three steps a thousandth of them in the lower half of the layers."""
+    values = np.full((STEPS, DEPTH), level)
+    values[step:, : DEPTH // 2] *= np.maximum(0.1 ** np.arange(1, STEPS - step + 1), 1e-3)[:, None]
+    return values
+
+
+@pytest.mark.parametrize(("update", "first"), [(BELOW, "GS101"), (ABOVE, "GS304")])
+def test_of_a_gradient_that_was_level_until_a_large_update_the_learning_rate_is_the_first_cause(
+    update: float, first: str
+) -> None:
+    updates = np.where(np.arange(STEPS) == 8, update * learning_rate_too_high.UNSTABLE.value, 1e-3)
+    run = STUCK.but(width=WIDE, backward=falling_from(9)).having(relative_update=updates)
+    assert run.says("GS101") == (first == "GS101")
+    assert run.says("GS304") == (first == "GS304")
+    (finding,) = run.findings("GS101")
+    assert (finding.cause_code == "GS304") == (first == "GS304")
+    assert finding.cause is not None
+    assert "level at step 0" in finding.cause
+
+
+def test_an_update_long_before_the_gradient_fell_is_not_its_cause_nor_one_after() -> None:
+    for at in (2, 30):
+        updates = np.where(np.arange(STEPS) == at, 0.15, 1e-3)
+        run = STUCK.but(width=WIDE, backward=falling_from(9)).having(relative_update=updates)
+        assert run.says("GS101")
+        assert not run.says("GS304")
+
+
+def test_a_gradient_that_had_vanished_before_the_first_update_is_none_of_its_doing() -> None:
+    updates = np.where(np.arange(STEPS) == 0, 0.15, 1e-3)
+    run = STUCK.but(width=WIDE, backward=back(1e-3)).having(relative_update=updates)
+    assert run.says("GS101")
+    assert not run.says("GS304")
+    (finding,) = run.findings("GS101")
+    assert "level" not in (finding.cause or "")
+
+
+def test_a_head_that_starts_at_0_does_not_make_the_first_step_level() -> None:
+    values = back(1e-3)
+    values[0] = 0.0
+    updates = np.where(np.arange(STEPS) == 0, 0.15, 1e-3)
+    assert STUCK.but(width=WIDE, backward=values).having(relative_update=updates).says("GS101")
+
+
+def test_a_post_norm_transformer_at_ten_times_its_learning_rate_has_too_high_a_learning_rate() -> None:
+    changes = ["model.norm_first=false", "model.layers=6", "training.steps=60", "record.every={layers: 1, parameters: 1}"]
+
+    def said(rate: float) -> set[str]:
+        config = load_config(CONFIGS / "experiments" / "15-pre-norm" / "config.yaml", [*changes, f"optimizer.lr={rate}"])
+        return {f.rule for f in check(train(config)).findings if f.severity is not Severity.INFO}
+
+    assert "learning-rate-too-high" in said(0.03)
+    assert "vanishing-gradients" not in said(0.03)
+    assert said(0.003) == set()
 
 
 def test_the_scale_of_the_read_out_is_not_the_depth_of_the_network() -> None:
