@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gradscope.capture.parameters import Parameters
-from gradscope.record.manifest import Catalogue, LayerInfo, ParameterInfo
+from gradscope.record.manifest import Catalogue, LayerInfo, ParameterInfo, enclosing
 
 
 class Contents:
@@ -24,6 +24,6 @@ class Contents:
                 ParameterInfo(name, name.rpartition(".")[0], tuple(p.shape), p.requires_grad)
                 for name, p in zip(parameters.names, parameters.items, strict=True)
             ]
-            described.sort(key=lambda p: order.get(p.layer, len(order)))
+            described.sort(key=lambda p: order.get(enclosing(p.layer, order) or "", len(order)))
             self._last = seen, Catalogue(tuple(layers), tuple(described))
         return self._last[1]

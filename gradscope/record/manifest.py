@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -123,6 +123,15 @@ def _rebuild(kind: type[_Info], data: dict[str, Any]) -> _Info:
     names = {f.name for f in fields(kind)}
     known: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k in names}
     return kind(**known)
+
+
+def enclosing(layer: str, stations: Container[str]) -> str | None:
+    """The station of that name, or the nearest one around it: the weights of a module that another one reads without calling
+    it, as ``nn.MultiheadAttention`` does its ``out_proj``, are at work where that one is.
+    """
+    while layer and layer not in stations:
+        layer = layer.rpartition(".")[0]
+    return layer if layer in stations else None
 
 
 def flattened(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from gradscope.record.grid import Bools, Floats
+from gradscope.record.manifest import enclosing
 from gradscope.record.run import Run
 from gradscope.signals.profiles import Profile, by_owner, depth_profile, parameter_profile, trunk
 
@@ -65,7 +66,7 @@ def weight_gradient_ratio(run: Run) -> Profile:
     orders = [station.order for station in stations]
     layers = {layer.name: layer.order for layer in run.catalogue.layers}
     for parameter in run.catalogue.parameters:
-        at = int(np.searchsorted(orders, layers.get(parameter.layer, len(layers))))
+        at = int(np.searchsorted(orders, layers.get(enclosing(parameter.layer, layers) or "", len(layers))))
         if parameter.is_matrix and at < len(stations):
             owners[parameter.name] = stations[at].name
     grid = run.grid("parameters", "grad_norm")

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gradscope.scope import watch
+from gradscope.signals.ratios import weight_gradient_ratio
 from tests.capture.nets import batches, cross_entropy, mlp
 from tests.capture.reference import FLOAT32, Eye, held, norm, value
 
@@ -367,3 +368,32 @@ def test_the_large_and_the_small_are_read_alike() -> None:
 
 def test_an_optimizer_that_holds_only_some_parameters() -> None:
     held(mlp, plain_loop, lambda p: torch.optim.SGD(list(p)[2:], lr=0.1))
+
+
+class Attending(nn.Module):
+    """A block with attention, whose output weights another module reads: no hook of theirs ever runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attend, self.linear = nn.MultiheadAttention(8, 2, batch_first=True), nn.Linear(8, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.linear(x + self.attend(x, x, x, need_weights=False)[0])
+        return out
+
+
+def test_weights_that_another_module_reads_stand_where_that_one_is() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 8), Attending(), nn.Flatten(), nn.Linear(24, 2))
+    with watch(model, every=1) as scope:
+        loss = model(torch.randn(5, 3, 4)).square().mean()
+        loss.backward()
+        scope.step(loss)
+    names = [p.name for p in scope.run.catalogue.parameters if p.is_matrix]
+    attention = ["1.attend.in_proj_weight", "1.attend.out_proj.weight"]
+    assert names == ["0.weight", *attention, "1.linear.weight", "3.weight"]
+    grads = {name: p.grad.double() for name, p in model.named_parameters() if p.grad is not None}
+    found = weight_gradient_ratio(scope.run)
+    assert found.layers == ("0", "1.linear", "3")
+    inside = torch.cat([grads[name].flatten() for name in [*attention, "1.linear.weight"]]).norm()
+    assert found.values[0, 1] == pytest.approx(float(inside / grads["3.weight"].norm()), rel=FLOAT32)
