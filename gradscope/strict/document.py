@@ -86,6 +86,7 @@ class Document:
             section[name] = section = dict(section[name]) if isinstance(section.get(name), dict) else {}
         section[where[-1]] = part.data
         places = {w: p for w, p in places.items() if w[: len(where)] != where}
+        places[where] = Place(key, key)  # of nothing at all, ``name=``, there is no other
         places |= {where + w: replace(p, key=p.key if w else key) for w, p in part.places.items()}
         moved = tuple(replace(p, where=where + p.where) if p.where is not None else p for p in part.problems)
         kept = tuple(p for p in self.problems if p.where is None or p.where[: len(where)] != where)

@@ -48,6 +48,7 @@ _OUT_OF_RANGE = {
     "less_than": "too large",
     "less_than_equal": "too large",
     "finite_number": "not finite",
+    "string_pattern_mismatch": "not allowed",
     "string_too_short": "too short",
     "string_too_long": "too long",
     "too_long": "too long",

@@ -141,6 +141,15 @@ def test_an_override_that_does_not_fit_is_placed_in_the_command_line(tmp_path: P
     assert found.startswith(f"--set:1:{override.index('=') + 2}: {problem}")
 
 
+def test_an_override_without_a_value_is_placed_in_the_command_line(tmp_path: Path) -> None:
+    assert problems(tmp_path, LEAST, "name=") == ["--set:1:1: name: wrong type (got nothing; expected a text)"]
+
+
+def test_a_name_that_no_folder_may_have_is_not_allowed(tmp_path: Path) -> None:
+    (found,) = problems(tmp_path, LEAST, "name=a/b")
+    assert found.startswith("--set:1:6: name: not allowed (got 'a/b'; expected letters, digits, ")
+
+
 def test_a_batch_as_large_as_the_training_data_is_allowed(tmp_path: Path) -> None:
     assert load(tmp_path, LEAST, "data.batch_size=1438").data.batch_size == 1438
 
