@@ -47,9 +47,9 @@ class Activation:
         return self.kind == "two-sided" or (self.kind == "one-sided" and self.alive_low > -float("inf"))
 
     def saturated(self, inputs: Tensor) -> Tensor:
-        """Share of the entries on a flat part: (k, rows, units) -> (k,) float64."""
+        """How many entries are on a flat part: (k, rows, units) -> (k,) float64."""
         wide = torch.float32 if inputs.device.type == "mps" else torch.float64
-        return ((inputs < self.low) | (inputs > self.high)).flatten(1).to(wide).mean(1)
+        return ((inputs < self.low) | (inputs > self.high)).flatten(1).to(wide).sum(1)
 
     def alive(self, inputs: Tensor) -> Tensor:
         """Per unit, whether any row passes a gradient: (..., rows, units) -> (..., units) bool. One with a NaN is not dead."""

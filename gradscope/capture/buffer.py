@@ -51,8 +51,7 @@ class Buffer:
         for row in rows:
             device = tuple([(name, t.numel()) for name, t in row.device.items()])
             alike.setdefault((row.table, row.entities, tuple(row.host), device, tuple(row.valid), row.complete), []).append(row)
-        # what the values teach is of the latest in the end, wherever a flush cuts the steps
-        groups = sorted(alike.values(), key=lambda group: group[-1].step)
+        groups = list(alike.values())
         arrived = iter(_to_host([[row.device[name] for row in group] for group in groups for name in group[0].device]))
         return [_block(group, {name: next(arrived) for name in group[0].device}) for group in groups]
 

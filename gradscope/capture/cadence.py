@@ -55,12 +55,6 @@ class Fixed:
     def account(self, plan: Plan, spent: float, elapsed: float) -> None:
         pass
 
-    def learns(self, step: int) -> bool:
-        """When what was learnt of the graph is adopted: 16, 32, 64 and every 64 after. The step alone, never the clock, decides
-        how a value is read, so that two runs record the same bits.
-        """
-        return step in (16, 32) or (step > 0 and step % 64 == 0)
-
     def describe(self) -> dict[str, str]:
         names = [f"{kind} {_every(n)}" for kind, n in self.every.items() if n]
         return {"cadence": ", ".join(names) or "nothing but the loss"}

@@ -7,7 +7,7 @@ the stations it belongs to, additive over micro-batches and processes; ``Sums`` 
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -27,6 +27,8 @@ WAITING_LIMIT = 1_048_576
 CACHED_LIMIT = 262_144
 """The same on a CPU: they are read while they are still in its cache, which is worth more than fewer operations (measured: a
 fifth of what a sampled step costs on a thousand small layers)."""
+HELD = 4
+"""Input gradients that wait to be met again: another branch of the graph may come between."""
 LOST: dict[Question, tuple[str, ...]] = {
     "output": ("forward", "squares", "sums"),
     "inputs": ("saturated", "dead"),
@@ -43,8 +45,8 @@ class Gather:
     memory: Memory
     device: torch.device
     """Where results are joined; where the last tensor was."""
-    looking: bool = False
-    """Whether this sample looks at the graph; then nothing is taken to be known of it."""
+    alone: bool = True
+    """Whether there is one process. Of many, each could find other gradients to be the same as another."""
     first: bool = False
     """Whether this sample finds out what there is; then ``memory.eager`` is found out too, and every output is copied."""
 
@@ -56,14 +58,16 @@ class Gather:
         """Number of the forward pass. What it sees counts once a gradient comes back to it: an evaluation leaves nothing."""
         self.repeated: set[int] = set()
         """Slots whose output got two gradients in one turn: the norm of their sum is not known."""
-        self.same = {} if self.looking else self.memory.same
-        """Stations whose input's gradient is not read, but taken to be that of another's output."""
-        self.sizes: set[int] = set()
-        """Numbers of nodes of the graphs whose sharing this step shows."""
+        self._held: dict[int, tuple[int, Tensor, int]] = {}
+        """By identity, input gradients that may be what arrives at the output which the input is: slot, tensor and version."""
+        self._same: Counter[tuple[int, int]] = Counter()
+        """Slots of an input and of an output, and how often the gradient of the one was that of the other: it is read once."""
         self._reached: defaultdict[int, set[int]] = defaultdict(set)
         """By turn, the slots to whose output a gradient came back; a turn that is not here does not count."""
         self._seen: list[tuple[int, list[int], int, int]] = []
         """Turn and slots of outputs of one shape, and the rows and entries of each."""
+        self._shared: list[tuple[int, list[int], int]] = []
+        """Turn and slots of inputs of one shape of which a share is taken, and the entries of each."""
         self._results: list[tuple[int, str, list[int], Tensor]] = []
         self._alive: dict[tuple[int, tuple[int, ...], torch.Size], tuple[int, list[int], Tensor]] = {}
         self._size = 0
@@ -73,10 +77,10 @@ class Gather:
         """Stations whose dead units are known by the activation's slope, not only by a gradient that is 0."""
         self._overwritten: set[tuple[str, int]] = set()
         """Columns and slots of which a part is missing."""
-        self._last: tuple[Tensor, int, Tensor] | None = None
 
     def next_turn(self) -> None:
         """Another forward pass begins, or what follows does not belong to the one before."""
+        self._release()
         self.settle()
         self.turn += 1
 
@@ -98,7 +102,7 @@ class Gather:
         if pile is None:
             self._seen.append((self.turn, [slot], rows, entries))
             self.device = output.device
-            self._emit("forward", slot, self._norm(output))
+            self._emit("forward", slot, long_norm(output.detach()).square())
             values = head(output.detach()).to(wide(self.device))
             self._emit("squares", slot, torch.linalg.vector_norm(values).square())
             self._emit("sums", slot, values.sum())
@@ -129,20 +133,40 @@ class Gather:
         if slot in reached:
             self.repeated.add(slot)
         reached.add(slot)
+        if self._held and (held := self._held.get(id(gradient))) is not None and held[2] == gradient._version:
+            del self._held[id(gradient)]
+            self._same[held[0], slot] += 1
         if pile is not None:
             self.wait(pile, slot, gradient, entries)
             return
         self.device = gradient.device
-        self._emit("backward", slot, self._norm(gradient))
+        self._emit("backward", slot, long_norm(gradient.detach()).square())
         if dim is not None:
             self._units([slot], _passing(by_unit(head(gradient.detach()), dim))[None])
 
     def input_gradient(self, slot: int, gradient: Tensor) -> None:
-        """The gradient that a station's module itself sends to its input."""
-        if gradient.numel() <= LIMIT:
+        """The gradient that a station's module itself sends to its input.
+
+        Where the input is the output of another station that nothing else consumes, it is the very tensor that arrives there.
+        """
+        held = self._held
+        held[id(gradient)] = (slot, gradient, gradient._version)
+        if len(held) > HELD or not self.alone:
+            self._read_input(*held.pop(next(iter(held))))
+
+    def _read_input(self, slot: int, gradient: Tensor, version: int) -> None:
+        if gradient._version != version:
+            self._overwritten.add(("backward_in", slot))
+        elif gradient.numel() <= LIMIT:
             self.wait(self.memory.pile("backward_in", gradient), slot, gradient, gradient.numel())
         else:
-            self._emit("backward_in", slot, self._norm(gradient))
+            self._emit("backward_in", slot, long_norm(gradient.detach()).square())
+
+    def _release(self) -> None:
+        """Reads the input gradients that arrived at no output as they are."""
+        held, self._held = self._held, {}
+        for waiting in held.values():
+            self._read_input(*waiting)
 
     def settle(self) -> None:
         """Reads everything that waits, pile by pile."""
@@ -170,6 +194,7 @@ class Gather:
 
     def finish(self, processes: Processes, inverse_scale: Tensor | None, kept: Sequence[int]) -> tuple[dict[str, Tensor], Sums]:
         """Everything gathered in the slots ``kept``: vectors on the device, and what makes columns of them on the host."""
+        self._release()
         self.settle()
         vectors: dict[str, Tensor] = {}
         order: dict[str, list[int]] = {}
@@ -186,9 +211,10 @@ class Gather:
                     joined = joined if inverse_scale is None else joined * inverse_scale.to(joined).square()
                 vectors[column] = joined
         passing = [self._passing_units(slots, alive) for slots, alive in self._units_by_width().values()]
-        self._results, self._alive, self._last = [], {}, None
+        self._results, self._alive = [], {}
         lost = self._overwritten | {(column, slot) for slot in self.repeated for column in ("backward", "backward_in")}
         seen = [(slots, rows, entries) for turn, slots, rows, entries in self._seen if turn in self._reached]
+        shared = [(slots, entries) for turn, slots, entries in self._shared if turn in self._reached]
         if passing and not processes.many:
             order["dead"] = [s for slots, _ in passing for s in slots]
             vectors["dead"] = torch.cat([1.0 - units.to(wide(self.device)).mean(1) for _, units in passing])
@@ -198,10 +224,10 @@ class Gather:
             list(kept),
             order,
             seen,
+            shared,
             lost,
             self._by_slope,
-            self.same,
-            frozenset(self.sizes),
+            self._same,
         )
         if processes.many:
             vectors, sums = exchanged(processes, sums, vectors, passing, self.device)
@@ -216,6 +242,7 @@ class Gather:
             units = _units_last(self.memory.stacked(tensors, first.dtype), pile.dim)
             if pile.activation.kind == "two-sided":
                 self._results.append((self.turn, "saturated", slots, pile.activation.saturated(units)))
+                self._shared.append((self.turn, slots, first.numel()))
             else:
                 self._by_slope.update(slots)
                 self._units(slots, pile.activation.alive(units), self.turn)
@@ -231,12 +258,6 @@ class Gather:
         self._results.append((-1, pile.question, slots, short_norms(stacked).square()))
         if pile.dim is not None:
             self._units(slots, _passing(_units_last(stacked, pile.dim)))
-
-    def _norm(self, tensor: Tensor) -> Tensor:
-        """Square of the L2 norm of a large tensor, 0-dim; the last one is remembered: it is often asked for twice."""
-        if self._last is None or self._last[0] is not tensor or self._last[1] != tensor._version:
-            self._last = (tensor, tensor._version, long_norm(tensor.detach()).square())
-        return self._last[2]
 
     def _emit(self, column: str, slot: int, value: Tensor) -> None:
         self._results.append((-1 if column.startswith("backward") else self.turn, column, [slot], value[None]))

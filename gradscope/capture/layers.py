@@ -22,7 +22,7 @@ from gradscope.capture.guard import Guard, is_transformed, unguarded
 from gradscope.capture.loops import Pass
 from gradscope.capture.output import OutputTally
 from gradscope.capture.piles import Key, Memory
-from gradscope.capture.station import Call, Station
+from gradscope.capture.station import Station
 from gradscope.capture.survey import Survey
 from gradscope.capture.through_time import Replay, unseen
 
@@ -35,11 +35,12 @@ class Layers:
     ) -> None:
         self.model = model
         self.guard = guard
+        self._alone = alone
         self.device = next((p.device for p in model.parameters()), torch.device("cpu"))
         self.memory = Memory()
         self.notes: dict[str, None] = {}
         """What could not be seen, and why."""
-        self.survey = Survey(model, dict(named), self.memory, self.notes, alone=alone)
+        self.survey = Survey(model, dict(named), self.memory, self.notes)
         self.modules = self.survey.modules
         self._stations: dict[str, Station] = {}
         self._handles: list[Any] = []
@@ -76,7 +77,7 @@ class Layers:
 
     def clear(self) -> None:
         """Lets go of everything that a step left: sums, nodes, tensors."""
-        self.gather = Gather(self.memory, self.device, looking=self.survey.looking, first=self.survey.new)
+        self.gather = Gather(self.memory, self.device, alone=self._alone, first=self.survey.new)
         self.output = OutputTally(self, self.device)
         self.replays: list[Replay | Pass] = []
         self._through_time = False
@@ -85,10 +86,6 @@ class Layers:
         self._walked: set[int] = set()
         self._quiet: dict[str, list[int]] = {}
         """Calls without gradient, which a reentrant checkpoint will run again in backward, by their number."""
-        self.sharing: list[tuple[Call, Node]] = []
-        """Calls since the last backward whose input's gradient is taken to be that of another's output."""
-        self._began = torch._C._autograd._get_sequence_nr()
-        """Where the forward passes since the last backward began, in autograd's numbering of its nodes."""
         self._task = self._recomputing_in = -1
         self._task_accumulates = False
         self._new_turn()
@@ -106,7 +103,6 @@ class Layers:
         self._quiet = {}
         self._recomputing_in = -1
         self._new_turn()
-        self._began = self._turns[-1]
 
     def complete(self) -> None:
         """After the backwards of a step, before it is read."""
@@ -175,23 +171,8 @@ class Layers:
         task = torch._C._current_graph_task_id()
         if task != self._task:
             self._task = task
-            self._check_sharing()
             self._task_accumulates = _reaches_parameters(module) or any(map(_reaches_parameters, self.survey.watched.values()))
         return self._task_accumulates
-
-    def _check_sharing(self) -> None:
-        """When a backward begins: where the graph is another than when sharing was learnt, gradients are read apart.
-
-        A second consumer of an output shows in the number of nodes: every operation makes one. A thread of its own, which runs
-        the backward of an accelerator, has a count that tells nothing: it never agrees, and all are read apart.
-        """
-        size = torch._C._autograd._get_sequence_nr() - self._began
-        if self._walked:
-            self.gather.sizes.add(size)
-        sharing, self.sharing = self.sharing, []
-        if size not in self.memory.sizes:
-            for call, node in sharing:
-                call.listen(node)
 
     # ---- hooks
 
@@ -199,14 +180,8 @@ class Layers:
         if module is self.model and not in_backward():
             self._evaluating = not (torch.is_grad_enabled() and self.model.training) or is_transformed()
             self._inside = not self._evaluating
-            if self._evaluating:
-                return
-            if self.nodes:
+            if self.nodes and not self._evaluating:
                 self._new_turn()
-            else:  # what was done since the last step or backward belongs to none of its modules
-                self._turns[-1] = torch._C._autograd._get_sequence_nr()
-            if not self.sharing:
-                self._began = self._turns[-1]
 
     def _end(self, module: nn.Module, _args: object, output: object) -> None:
         evaluating, self._evaluating = self._evaluating, False

@@ -7,9 +7,8 @@ piles once, for as long as its shapes stay as they are, and a hook only lays a t
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -64,18 +63,8 @@ class Memory:
         self.widths: list[int] = []
         self.eager: set[Key] = set()
         """Stations whose output is overwritten in place before it can be read: a copy waits instead."""
-        self.sources: dict[Key, Key] = {}
-        """Stations that are, by the last walk of the graph, the only consumer of another's output."""
-        self.same: dict[Key, Key] = {}
-        """Those of them whose input's gradient was seen to be that of the other's output: it is not read twice. Replaced, never
-        changed: a step's values are completed by what was known when it was read."""
-        self.sizes: set[int] = set()
-        """Numbers of nodes of the graphs of which that was seen."""
-        self.found: tuple[dict[Key, Key], set[int]] = ({}, set())
-        """What both are to be by the values that have reached the host."""
         self.latest: object = None
         """What the host knew of the last step's sums."""
-        self._paired: tuple[dict[Key, Key], np.ndarray[Any, np.dtype[np.intp]]] = ({}, np.empty((0, 2), np.intp))
         self.filled: list[Pile] = []
         """The piles on which something lies."""
         self._piles: dict[Hashable, Pile] = {}
@@ -91,24 +80,6 @@ class Memory:
             self.widths.append(width)
         self.widths[found] = width
         return found
-
-    def feeds(self, key: Key, source: Key | None) -> None:
-        """By the graph, ``source`` is the output that the station alone consumes, if there is one."""
-        if source is None:
-            self.sources.pop(key, None)
-        else:
-            self.sources[key] = source
-
-    def adopt(self) -> None:
-        """Reads by what was learnt from now on; nothing that was read before may still be on the device."""
-        self.same, self.sizes = self.found
-
-    def paired(self, same: dict[Key, Key]) -> np.ndarray[Any, np.dtype[np.intp]]:
-        """The slots (pairs, 2) of what stands in ``same``; worked out when that is another."""
-        if self._paired[0] is not same:
-            pairs = [(self.slots[key], self.slots[source]) for key, source in same.items()]
-            self._paired = same, np.array(pairs, np.intp).reshape(-1, 2)
-        return self._paired[1]
 
     def pile(self, question: Question, like: Tensor, dim: int | None = None, activation: Activation | None = None) -> Pile:
         """Where tensors of this shape, type and place wait for the question."""

@@ -130,11 +130,8 @@ class Recorder:
         self.step_index += 1
         ahead = min(entered - self._last_step, FLUSH_SECONDS)  # what waits now may not leave before the next step ends
         due = entered - self._last_flush + ahead > FLUSH_SECONDS or self.buffer.size > BUFFER_VALUES
-        learning = self.cadence.learns(self.step_index) if isinstance(self.cadence, Fixed) else due
-        if due or learning:
+        if due:
             self.flush()
-        if learning and self.layers is not None:
-            self.layers.memory.adopt()
         now = time.perf_counter()
         self.cadence.account(self._plan, self.spent + now - entered, now - self._last_step)
         self._last_step, self.spent = now, 0.0

@@ -116,7 +116,8 @@ class Station:
 
 
 class Call:
-    """One call of a station within a forward pass: ``before`` sees the gradient of its output, ``after`` of its input.
+    """One call of a station within a forward pass: ``before`` sees the gradient of its output, ``after`` of its input, ``both``
+    both where the module is a single node of the graph: one hook costs less than two.
 
     What follows from the shape of its tensors is found when that changes.
     """
@@ -127,11 +128,15 @@ class Call:
         self.key = key
         self.before = self.layers.guard(self._before)
         self.after = self.layers.guard(self._after)
+        self.both = self.layers.guard(self._both)
         self.slot = self.number = 0
         self.paths: tuple[tuple[int, ...], ...] = ()
         self._paths_of: type | None = None
         self._ends: list[tuple[tuple[int, ...], Any]] = []
         """The way to each node that takes the input, and what reads the gradient that it sends there."""
+        self._is_one_node = False
+        self._place = -1
+        """Of the input among what its node takes, where there is one way to it."""
         self._parts: list[Tensor] = []
         self._fits: tuple[Any, ...] = ()
         """Shape, type and source of the output that the following is for."""
@@ -154,19 +159,16 @@ class Call:
         self.number = tensor.output_nr
         gather = layers.gather
         gather.output(self._output, self.slot, tensor, self._rows, self._entries)
-        node.register_prehook(self.before)
         if not self.paths or self._paths_of is not type(node):
             self.paths, self._paths_of = self._ways(node, args), type(node)
             single = len(self.paths) == 1
             self._ends = [(path[:-1], self.after if single else self._part(path[-1])) for path in self.paths]
-        if self._ends:
-            if self.key in gather.same:
-                layers.sharing.append((self, node))
-            else:
-                self.listen(node)
-
-    def listen(self, node: Node) -> None:
-        """Has the gradient read that goes from this call's output, of this node, to its input."""
+            self._is_one_node = single and len(self.paths[0]) == 1
+            self._place = self.paths[0][-1] if single else -1
+        if self._is_one_node and not layers.survey.looking:  # while it looks, the graph must still be whole
+            node.register_hook(self.both)
+            return
+        node.register_prehook(self.before)
         self._parts.clear()
         for way, hook in self._ends:
             if (end := behind(node, way)) is not None:  # else the input has no graph now
@@ -207,10 +209,12 @@ class Call:
         self._output = memory.pile("output", tensor) if small else None
         self._gradient = memory.pile("backward", tensor, self._dim) if small else None
 
-    def _before(self, gradients: Sequence[Tensor | None]) -> None:
+    def _before(self, arrived: Sequence[Tensor | None]) -> None:
+        if (gradient := arrived[self.number]) is not None and self.layers.accumulates(self.station.module):
+            self._see_gradient(gradient)
+
+    def _see_gradient(self, gradient: Tensor) -> None:
         layers = self.layers
-        if (gradient := gradients[self.number]) is None or not layers.accumulates(self.station.module):
-            return
         turn = layers.turn_of_gradient()
         if layers.survey.looking:
             layers.look_from(self.key, turn)
@@ -221,7 +225,15 @@ class Call:
         layers.gather.gradient(pile, self.slot, gradient, turn, entries, self._dim)
 
     def _after(self, produced: Sequence[Tensor | None], _: object) -> None:
-        if (gradient := produced[self.paths[0][-1]]) is not None and self.layers.accumulates(self.station.module):
+        if (gradient := produced[self._place]) is not None and self.layers.accumulates(self.station.module):
+            self.layers.gather.input_gradient(self.slot, gradient)
+
+    def _both(self, produced: Sequence[Tensor | None], arrived: Sequence[Tensor | None]) -> None:
+        if not self.layers.accumulates(self.station.module):
+            return
+        if (gradient := arrived[self.number]) is not None:
+            self._see_gradient(gradient)
+        if (gradient := produced[self._place]) is not None:
             self.layers.gather.input_gradient(self.slot, gradient)
 
     def _part(self, place: int) -> Any:

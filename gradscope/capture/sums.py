@@ -27,14 +27,14 @@ class Sums:
     """By column, the slots that its values belong to; a slot may come again, once a micro-batch."""
     seen: list[tuple[list[int], int, int]]
     """Slots of outputs of one shape, and the rows and entries of each; a slot comes once in each."""
+    shared: list[tuple[list[int], int]]
+    """Slots of inputs of one shape of which a share is taken, and the entries of each."""
     lost: set[tuple[str, int]]
     """Columns and slots of which a part is missing."""
     by_slope: set[int]
     """Slots whose dead units are known by the activation's slope, not only by a gradient that is 0."""
-    same: dict[Key, Key]
-    """Stations whose input's gradient is that of another's output."""
-    sizes: frozenset[int] = frozenset()
-    """Numbers of nodes of the graphs of which the step shows what is the same; none where it read by what was known."""
+    same: Mapping[tuple[int, int], int]
+    """Slots of an input and of an output, and in how many micro-batches the gradient of the one was that of the other."""
     exchanged: bool = False
     """Whether the values come as one table, added up over the processes."""
 
@@ -52,20 +52,18 @@ class Sums:
 
     @cached_property
     def counts(self) -> Floats:
-        """(3, slots): rows, entries, and how many shares were summed."""
+        """(3, slots): rows, entries, and entries of which a share is taken."""
         counts = np.zeros((3, len(self.keys)))
         for slots, rows, entries in self.seen:
             counts[0, slots] += rows
             counts[1, slots] += entries
-        if shared := self.order.get("saturated"):
-            counts[2] = np.bincount(shared, minlength=len(self.keys))
+        for slots, entries in self.shared:
+            np.add.at(counts[2], slots, entries)
         return counts
 
     def complete(self, arrived: Mapping[str, Floats]) -> tuple[dict[str, Floats], dict[str, Bools]]:
         """The columns (k, E) of k steps, in order, E the slots in ``kept``, and where each is valid."""
         sums, have, (rows, counts, shares) = self._from_table(arrived["table"]) if self.exchanged else self._added_up(arrived)
-        if not self.exchanged:  # one of many processes learns nothing of the graph
-            self._share_gradients(sums, have)
         counts = np.maximum(counts, 1.0)
         mean = sums["sums"] / counts
         with np.errstate(invalid="ignore", over="ignore"):
@@ -126,28 +124,13 @@ class Sums:
                     np.add.at(total.T, order, arrived[column].T)
                 seen[:, order] = True
             sums[column], have[column] = total, seen
+        for inside, outside in self.same:
+            sums["backward_in"][:, inside] += sums["backward"][:, outside]
+            have["backward_in"][:, inside] = True
+        for (inside, outside), times in self.same.items():
+            # else something else has consumed that output in another micro-batch: what this input had of it is not known
+            if self.order["backward"].count(outside) != times or ("backward", outside) in self.lost:
+                have["backward_in"][:, inside] = False
         for column, slot in self.lost:
             have[column][:, slot] = False
         return sums, have, self.counts
-
-    def _share_gradients(self, sums: dict[str, Floats], have: dict[str, Bools]) -> None:
-        """Fills in input gradients that are another station's output gradient, and learns which are."""
-        memory, n = self.memory, len(self.keys)  # what was met since this step has a later slot
-        if self.sizes:
-            pairs = memory.sources.items()
-            known = {key: of for key, of in pairs if max(memory.slots.get(key, n), memory.slots.get(of, n)) < n}
-            at, of = np.array([(memory.slots[key], memory.slots[of]) for key, of in known.items()], np.intp).reshape(-1, 2).T
-            inside, outside = sums["backward_in"][:, at], sums["backward"][:, of]
-            agree = np.abs(inside - outside) <= 1e-6 * outside  # one of them may be read in float32
-            agree &= (outside > 0) & have["backward_in"][:, at] & have["backward"][:, of]
-            always = np.all(agree, axis=0).tolist()
-            same = {key: of for (key, of), kept in zip(known.items(), always, strict=True) if kept}
-            before, sizes = memory.found
-            memory.found = (same, sizes | self.sizes if same == before else set(self.sizes))
-        if self.same:
-            places = memory.paired(self.same)
-            at, of = places[(places < n).all(1)].T
-            missing = (~have["backward_in"][:, at] & have["backward"][:, of]).any(0)
-            at, of = at[missing], of[missing]
-            sums["backward_in"][:, at] = sums["backward"][:, of]
-            have["backward_in"][:, at] = True

@@ -46,15 +46,11 @@ class _Seen:
 class Survey:
     """What is known of a model's stations; ``notes`` collects what could not be seen, ``memory`` what they teach."""
 
-    def __init__(
-        self, model: nn.Module, named: Mapping[str, nn.Module], memory: Memory, notes: dict[str, None], *, alone: bool
-    ) -> None:
+    def __init__(self, model: nn.Module, named: Mapping[str, nn.Module], memory: Memory, notes: dict[str, None]) -> None:
         self.model = model
         self.modules = {name: m for name, m in named.items() if m is not model}
         self.memory = memory
         self.notes = notes
-        self.alone = alone
-        """Whether this process is the only one; what it learns of the graph is then its own matter."""
         self.activations: dict[str, Activation] = {
             name: found for name, m in self.modules.items() if (found := examine(m)) is not None
         }
@@ -116,8 +112,6 @@ class Survey:
         trunk = graph.trunk(by_matrix)
         own = {node for node, (name, _) in nodes.items() if name in owners}
         trunk -= {node for node in trunk - own if in_a_row(node, own)}
-        for node, key in nodes.items() if self.alone else ():
-            self.memory.feeds(key, _only_source(node, key, graph, nodes, stations))
         self.functional.read(graph, nodes, gather, learn=True)
         self.loops.learn(graph, self.model)
         on_trunk = {nodes[node][0] for node in by_matrix if node in trunk}
@@ -260,19 +254,6 @@ def _way_from(
         return None, ()
     name, call = nodes[way[0]]
     return (name, way[2]) if stations[name].number(call) == way[1] else (None, ())
-
-
-def _only_source(node: Node, key: Key, graph: Graph, nodes: Mapping[Node, Key], stations: Mapping[str, Station]) -> Key | None:
-    """The station whose output this one alone consumes: the gradient of its input is that of that output."""
-    path = stations[key[0]].path(key[1])
-    end = None if path is None else behind(node, path[:-1])
-    if path is None or end is None:
-        return None
-    source, number = end.next_functions[path[-1]]
-    found = nodes.get(source)
-    if found is None or len(graph.consumers.get(source, ())) != 1 or stations[found[0]].number(found[1]) != number:
-        return None
-    return found
 
 
 def _format(node: Node) -> str | None:

@@ -566,6 +566,26 @@ def test_dead_units_of_a_relu_called_as_a_function(phi: Any) -> None:
     assert value(scope.run, "layers", "dead_share", 1, ("first", 0)) == pytest.approx(3 / 8)
 
 
+def test_a_saturated_share_over_micro_batches_of_different_sizes_is_that_of_all_entries() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 4))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    flat = entries = 0
+    with watch(model, optimizer, every=1) as scope:
+        for rows, scale in ((16, 1.0), (3, 30.0), (1, 5.0)):
+            x = scale * torch.randn(rows, 6)
+            inputs = model[0](x).detach()
+            slope = 1.0 - torch.tanh(inputs.double()) ** 2
+            flat += int((slope < 0.05).sum())
+            entries += slope.numel()
+            loss = model(x).square().mean()
+            loss.backward()
+        optimizer.step()
+        scope.step(loss)
+    assert 0 < flat < entries
+    assert value(scope.run, "layers", "saturated_share", 0, ("1", 0)) == pytest.approx(flat / entries, rel=1e-9)
+
+
 def test_a_bounded_rectifier_called_as_a_function_has_dead_units_and_no_saturated_ones() -> None:
     torch.manual_seed(0)
     model = Functional(F.relu6)
