@@ -167,8 +167,8 @@ def _remark(stretch: _Stretch, *, lost: bool) -> str | None:
 
 def _of_blocks(stretch: _Stretch) -> str | None:
     branch, past = (part[-1, stretch.links] for part in (stretch.parts.branch, stretch.parts.past))
-    known = branch[np.isfinite(branch) & (past == 1.0)]
-    if not len(known):
+    known = branch[past == 1.0]
+    if not len(known) or not np.isfinite(known).all():
         return None
     count, gain = len(known), math.sqrt(float(np.mean(known**2)))
     within = (1.0 + gain**2 / count) ** (count / 2)

@@ -69,7 +69,7 @@ def describe(calls: Calls, attribution: Attribution, catalogue: Catalogue) -> tu
             if function := seen[name].ends_in:
                 raise NoTheoryError(f"the residual block {name} puts {function} after the sum")
             *told, log = attribution.inside[-1, at].tolist()
-            if not any(told):
+            if not any(told) or math.isnan(attribution.branch[-1, at]):
                 raise NoTheoryError(f"what stands in the branch of {name} cannot be told apart")
             scales[name] = 0.0 if math.isnan(log) else 10.0**log
     holding = {c.name for c in _flat(calls.top) if c.inside}

@@ -38,7 +38,7 @@ class Attribution:
     log10(||delta_source|| / ||delta_layer||) of the link that ends in ``layers[l]``. Where not ``present`` (S, L) one of the
     two was not recorded, is 0 or not finite, and the decades are NaN. For residual blocks ``past`` (S, L) is g_S, ``branch``
     (S, L) is g_F and ``cross`` (S, L) is 2 g_S g_F cos, NaN elsewhere; ``inside`` (S, L, K) are the decades of g_F by kind, its
-    scale under other.
+    scale under other. Of a branch that begins in several operations g_F, ``cross`` and ``inside`` are NaN.
     ``unexplained`` pairs a layer with the reason why its link stands under ``other``, all of it or a part.
     """
 
@@ -74,7 +74,7 @@ class Attribution:
     @property
     def blocks(self) -> tuple[str, ...]:
         """The links that are residual blocks, by layer."""
-        return tuple(name for name, g in zip(self.layers, self.branch.T, strict=True) if not np.isnan(g).all())
+        return tuple(name for name, g in zip(self.layers, self.past.T, strict=True) if not np.isnan(g).all())
 
     def between(self, first: str, last: str) -> Attribution:
         """The links from one station to a later one. Raises ``ValueError`` where there is no such stretch."""

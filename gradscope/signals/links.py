@@ -117,6 +117,8 @@ def _residual(source: Place, operations: Sequence[Place], end: Place, whole: Flo
             inner = next((p.info.name for p in operations if source.info.name in p.info.adds), None)
             several = f"{at} has several sums, and the one in front of {inner} is no module's output"
             return _unexplained(whole, several if inner else f"at {at} the input is not added as it is")
+    if source.info.name in end.info.adds and _beginnings(source, operations) > 1:
+        return _of_several(whole)
     first = operations[0]
     if np.isnan(first.before).all() or first.info.through:
         return _unexplained(whole, f"the gradient at the input of {first.info.name} cannot be told")
@@ -137,6 +139,21 @@ def _residual(source: Place, operations: Sequence[Place], end: Place, whole: Flo
         rest = {"other": _log_ratio(operations[-1].backward, end.backward)}
         inside = _added(_added(told, _gains(first, operations[1:], first.backward)), rest)
     return Link(_parts(whole, {"skip": whole}), past, branch, cross, _parts(within, inside))
+
+
+def _beginnings(source: Place, operations: Sequence[Place]) -> int:
+    """How many operations read the source as it is."""
+    return sum(p.info.source == source.info.name and not p.info.through for p in operations)
+
+
+def _of_several(whole: Floats) -> Link:
+    """A block x + F(x) whose branch begins in several operations, as attention does with query, key and value.
+
+    What the branch sends back is their sum, whose norm is not recorded: the block's decades are known, g_F and the angle not.
+    """
+    past, unknown, _, inside = _no_block(whole)
+    past = np.where(np.isnan(whole), np.nan, 1.0)
+    return Link(_parts(whole, {"skip": whole}), past, unknown, unknown, inside)
 
 
 def _two_ways(source: Place, operations: Sequence[Place], end: Place) -> tuple[Sequence[Place], Sequence[Place]]:

@@ -325,6 +325,66 @@ def test_a_block_of_two_branches_is_left_untold_and_it_is_said_which_sum_is_in_t
     assert attribution(run).unexplained == (("1", told),)
 
 
+class Attending(nn.Module):
+    """Attention over the rows of a batch without a norm in front: three layers read the stream that is added."""
+
+    def __init__(self, after: nn.Module) -> None:
+        super().__init__()
+        self.query, self.key, self.value, self.out = (nn.Linear(9, 9) for _ in range(4))
+        self.norm = after
+
+    def forward(self, x: Tensor) -> Tensor:
+        mixed = (self.query(x) @ self.key(x).T / 3.0).softmax(dim=1) @ self.value(x)
+        out: Tensor = self.norm(x + self.out(mixed))
+        return out
+
+
+@pytest.mark.parametrize("after", [nn.LayerNorm(9), nn.Identity(), nn.Tanh()], ids=["norm", "nothing", "tanh"])
+def test_attention_without_a_norm_in_front_is_a_block_whose_branch_alone_is_not_told(after: nn.Module) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 9), Attending(after), nn.Linear(9, 2)).double()
+    run = recorded(model, batch())
+    assert_sums(run)
+    found = attribution(run)
+    block = model[1]
+    x = model[0](batch()).detach().requires_grad_(True)
+    mixed = (block.query(x) @ block.key(x).T / 3.0).softmax(dim=1) @ block.value(x)
+    total = x + block.out(mixed)
+    end = block.norm(total)
+    loss = model[2](end).square().sum()
+    at_end, at_sum, at_x = torch.autograd.grad(loss, [end, total, x])
+    told = dict(zip(KINDS, found.decades[0, 0], strict=True))
+    assert abs(told["skip"] - float((at_x.norm() / at_sum.norm()).log10())) < EXACT
+    kind = {"LayerNorm": "norm", "Tanh": "activation"}.get(type(after).__name__)
+    if kind:
+        assert abs(told[kind] - float((at_sum.norm() / at_end.norm()).log10())) < EXACT
+    assert told["other"] == 0.0
+    assert found.unexplained == ()
+    assert found.past[0, 0] == 1.0
+    assert np.isnan(found.branch[0, 0])
+
+
+class Mixing(nn.Module):
+    """Two layers read the stream as well, but what they are added to is another one's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.other, self.past = (nn.Linear(9, 9) for _ in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.past(x) + self.one(x) * self.other(x)
+        return out
+
+
+def test_where_the_stream_is_not_added_as_it_is_several_readers_make_no_block() -> None:
+    torch.manual_seed(0)
+    run = recorded(nn.Sequential(nn.Linear(6, 9), Mixing(), nn.Linear(9, 2)).double(), batch())
+    assert_sums(run)
+    found = attribution(run)
+    assert found.blocks == ()
+    assert [name for name, _ in found.unexplained] == ["1"]
+
+
 def test_dropout_is_told_from_the_weights_and_the_activations() -> None:
     run = recorded(net(dropout=0.3, activation="tanh"), batch())
     assert_sums(run)
