@@ -19,9 +19,10 @@ class Contents:
         seen = (infos, parameters, [p.requires_grad for p in parameters.items])
         if self._last is None or seen != self._last[0]:
             layers = sorted(infos, key=lambda i: i.order)
+            makers = {p: i.name for i in layers for p in i.parameters if p.startswith(f"{i.name}.parametrizations.")}
             order = {info.name: i for i, info in enumerate(layers)}
             described = [
-                ParameterInfo(name, name.rpartition(".")[0], tuple(p.shape), p.requires_grad)
+                ParameterInfo(name, makers.get(name) or name.rpartition(".")[0], tuple(p.shape), p.requires_grad)
                 for name, p in zip(parameters.names, parameters.items, strict=True)
             ]
             described.sort(key=lambda p: order.get(enclosing(p.layer, order) or "", len(order)))

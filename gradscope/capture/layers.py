@@ -20,6 +20,7 @@ from gradscope.capture.gather import Gather
 from gradscope.capture.graph import Graph, Node, tensors_in
 from gradscope.capture.guard import Guard, is_transformed, unguarded
 from gradscope.capture.loops import Pass
+from gradscope.capture.naming import own_parameters
 from gradscope.capture.output import OutputTally
 from gradscope.capture.piles import Key, Memory
 from gradscope.capture.station import Station
@@ -68,6 +69,11 @@ class Layers:
             if station is None:
                 station = self._stations[name] = Station(self, name, module, self.survey.activations.get(name))
             self._handles += station.attach()
+
+    def renew(self, named: Sequence[tuple[str, nn.Module]]) -> None:
+        """The model's modules as they are now, between two steps: what is new is looked for, and stood for by new stations."""
+        if self.survey.renew(dict(named)):
+            self._stations = {name: s for name, s in self._stations.items() if self.modules.get(name) is s.module}
 
     def detach(self) -> None:
         for handle in self._handles:
@@ -244,8 +250,8 @@ class Layers:
 
 def _reaches_parameters(module: nn.Module) -> bool:
     """Whether the backward that runs brings a gradient to a parameter that the module owns."""
-    for p in module._parameters.values():
-        if p is None or not p.requires_grad:
+    for p in own_parameters(module):
+        if not p.requires_grad:
             continue
         try:
             if torch._C._will_engine_execute_node(get_gradient_edge(p).node):

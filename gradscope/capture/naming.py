@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
+from torch.nn.utils.parametrize import ParametrizationList, is_parametrized
 
 WRAPPERS = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 """Attributes under which a wrapper holds what it wraps: torch.compile, FSDP1, activation checkpointing."""
@@ -30,7 +31,10 @@ def public_names(root: nn.Module) -> dict[nn.Module, str]:
 
 
 def parameter_names(root: nn.Module) -> dict[nn.Parameter, str]:
-    """Each parameter's name, wrappers left out; one that is tied has its first. None that is yet to be made, or no float."""
+    """Each parameter's name, wrappers left out; one that is tied has its first.
+
+    None that is no float or has no values yet: what stands on ``meta`` beside others that do not is still to be loaded.
+    """
     names = public_names(root)
     result: dict[nn.Parameter, str] = {}
     for module in root.modules():
@@ -38,7 +42,25 @@ def parameter_names(root: nn.Module) -> dict[nn.Parameter, str]:
             if p is None or isinstance(p, nn.UninitializedParameter) or not (p.is_floating_point() or p.is_complex()):
                 continue
             result.setdefault(p, f"{names[module]}.{key}" if names[module] else key)
-    return result
+    made = {p: name for p, name in result.items() if not p.is_meta}
+    return made or result
+
+
+def own_parameters(module: nn.Module) -> list[nn.Parameter]:
+    """The parameters that a module itself holds; those that a parametrization makes its weights of are its own.
+
+    None that is yet to be made.
+    """
+    own = [p for p in module._parameters.values() if p is not None and not isinstance(p, nn.UninitializedParameter)]
+    makers = module._modules.get("parametrizations")
+    if makers is not None and is_parametrized(module):
+        own += makers.parameters()
+    return own
+
+
+def weight_makers(root: nn.Module) -> set[nn.Module]:
+    """The modules that make weights, of parametrizations: what they give is a weight, and no signal."""
+    return {m for made in root.modules() if isinstance(made, ParametrizationList) for m in made.modules()}
 
 
 def compiled_under(model: nn.Module) -> str | None:

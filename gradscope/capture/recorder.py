@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_module_registration_hook, register_module_parameter_registration_hook
 
 from gradscope.capture import rows
 from gradscope.capture.buffer import Buffer, Pending, merged
@@ -22,8 +21,9 @@ from gradscope.capture.distributed import Processes
 from gradscope.capture.guard import Guarded, Hook, Unclocked
 from gradscope.capture.layers import Layers
 from gradscope.capture.moments import Moments
-from gradscope.capture.naming import compiled_under, is_inside, parameter_names, public_names, unwrap
+from gradscope.capture.naming import compiled_under, unwrap
 from gradscope.capture.parameters import Parameters
+from gradscope.capture.structure import Structure
 from gradscope.capture.through_time import replayable
 from gradscope.record.grid import Block
 from gradscope.record.manifest import Catalogue
@@ -57,14 +57,14 @@ class Recorder:
         """Seconds that were recorded before this recorder began."""
         self.buffer = Buffer()
         self.spent = 0.0
+        compiled = compiled_under(model)
+        self.structure = Structure(self.root, compiled)
         self._read_parameters()
         if self.processes.many and isinstance(cadence, Adaptive):
             self.cadence = Shared(cadence, self.processes.agree)
-        compiled = compiled_under(model)
         if compiled:
             note(f"layers: {compiled} is compiled; its inside runs no hooks, so only its parameters are recorded")
-        names = public_names(self.root)
-        modules = [(names[m], m) for m in self.root.modules() if m is not self.root and not is_inside(names[m], compiled)]
+        modules = self.structure.modules()
         self.layers: Layers | None = None
         if self.processes.layers_unseen:
             note(f"layers: {self.processes.layers_unseen}; their signals are not recorded")
@@ -87,9 +87,6 @@ class Recorder:
         if any(self.processes.sharded):  # all processes must read at the same moments
             self.moments.ask_all()
         self._broken = False
-        self._reads = 0
-        self._registered = False
-        self._registrations: list[Any] = []
         self._plan: Plan = NOTHING
         self._armed = False
         self._contents = Contents()
@@ -98,10 +95,7 @@ class Recorder:
 
     def start(self) -> None:
         self.moments.start()
-        self._registrations = [
-            register_module_parameter_registration_hook(self._something_registered),
-            register_module_module_registration_hook(self._something_registered),
-        ]
+        self.structure.start()
         self._last_flush = self._last_step = time.perf_counter()
         self._began = self._last_step - self._before
         self._arm()
@@ -112,9 +106,7 @@ class Recorder:
             self.note("no step was recorded: scope.step(loss) comes once after each optimizer.step(), and was never called")
         self._disarm()
         self.moments.stop()
-        for handle in self._registrations:
-            handle.remove()
-        self._registrations = []
+        self.structure.stop()
         if self.layers is not None:
             self.layers.clear()
         self.flush()
@@ -173,6 +165,8 @@ class Recorder:
             self.moments.arm_nothing()
             return
         self._armed = True
+        if not self.parameters.items:  # a lazy model has them once it has run
+            self._reread_if_changed(surely=True)
         self.moments.arm(
             self.parameters,
             reads=bool(plan & {GRADIENTS, PARAMETERS}),
@@ -181,6 +175,8 @@ class Recorder:
         )
         if self.layers is not None:
             if LAYERS in plan:
+                if (modules := self.structure.changed_modules()) is not None:
+                    self.layers.renew(modules)
                 self.layers.attach(through_time=TIMESTEPS in plan)
             else:
                 self.layers.detach()
@@ -249,28 +245,17 @@ class Recorder:
     # ---- small things
 
     def _read_parameters(self) -> None:
-        named = parameter_names(self.root)
+        named = self.structure.parameters()
         self.processes = Processes(self.model, list(named))
         self.parameters = Parameters([(name, p) for p, name in named.items()], self.processes)
 
-    def _reread_if_changed(self) -> Parameters:
-        """The parameters as they are now: some may have been added, replaced or taken away.
-
-        Registrations tell of themselves; for what was done past them, all are looked at in reads 1, 2, 4 ... and every 64.
-        """
-        reads = self._reads = self._reads + 1
-        if not self._registered and reads & (reads - 1) and reads % 64:
-            return self.parameters
-        self._registered = False
-        if set(parameter_names(self.root)) != set(self.parameters.items):
+    def _reread_if_changed(self, *, surely: bool = False) -> Parameters:
+        if self.structure.has_others(self.parameters.items, self.parameters.names, surely=surely):
             self.flush()
             earlier = self.parameters
             self._read_parameters()
             self.parameters.follow(earlier)
         return self.parameters
-
-    def _something_registered(self, _module: nn.Module, _name: str, _what: object) -> None:
-        self._registered = True
 
     def _current_lr(self) -> float | None:
         return float(self.optimizers[0].param_groups[0]["lr"]) if self.optimizers else None

@@ -8,6 +8,7 @@ made when they are first needed, and only what differs from step to step is writ
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from gradscope.capture.activations import Activation
 from gradscope.capture.graph import Node, behind, input_edge, input_paths, tensors_in
+from gradscope.capture.naming import own_parameters
 from gradscope.capture.piles import Key, Pile
 from gradscope.capture.units import LIMIT, head, unit_dim, width
 
@@ -31,9 +33,6 @@ class Station:
         self.module = module
         self.activation = activation
         self.asks_inputs = activation is not None and activation.asks_inputs
-        # units whose gradient is asked for: of a matrix's output, where a gradient of 0 means that the unit is blocked
-        owns_matrix = any(p.dim() >= 2 for p in module._parameters.values() if p is not None)
-        self.by_unit = owns_matrix and not isinstance(module, nn.RNNBase)
         self.recurrent = isinstance(module, nn.RNNBase)
         self.plain = type(module).__module__.startswith("torch.nn.modules.") and not any(True for _ in module.children())
         """Whether its output is made of its input and its parameters alone, in torch's own few operations."""
@@ -42,6 +41,11 @@ class Station:
         self.named = layers.guard(self._after_named)
         self._calls: list[Call] = []
         self._handle: Any = None
+
+    @cached_property
+    def by_unit(self) -> bool:
+        """Whether units are asked for their gradient: those of a matrix's output, where one of 0 means that it is blocked."""
+        return not self.recurrent and any(p.dim() >= 2 for p in own_parameters(self.module))
 
     def attach(self) -> list[Any]:
         """Puts the hooks on the module; one that was there before goes back under its handle, which costs next to nothing."""

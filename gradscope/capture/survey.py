@@ -17,7 +17,7 @@ from gradscope.capture.functional import Functional
 from gradscope.capture.gather import Gather
 from gradscope.capture.graph import Graph, Node, behind, in_a_row, way_back
 from gradscope.capture.loops import Loops
-from gradscope.capture.naming import blocks, parameter_names, with_parents
+from gradscope.capture.naming import blocks, own_parameters, parameter_names, with_parents
 from gradscope.capture.piles import Key, Memory
 from gradscope.capture.streams import Streams
 from gradscope.record.manifest import LayerInfo
@@ -78,6 +78,23 @@ class Survey:
         """Whether stations are expected that nothing is known of."""
         return self.looking and (not self._samples or self._looks > 1)
 
+    def renew(self, named: Mapping[str, nn.Module]) -> bool:
+        """The modules as they are now; whether some are others than before. What is known of those that stay stands."""
+        if named == self.modules:
+            return False
+        others = [name for name in {**self.modules, **named} if named.get(name) is not self.modules.get(name)]
+        for name in others:
+            self.infos.pop(name, None)
+            self.activations.pop(name, None)
+            if name in named and (found := examine(named[name])) is not None:
+                self.activations[name] = found
+        self.modules.clear()
+        self.modules.update(named)
+        self.blocks = blocks(named)
+        self.loops = Loops(self.modules, self.notes)
+        self._look_again(LOOKS)
+        return True
+
     def ran(self, name: str) -> None:
         if self.looking:
             if name not in self._order:
@@ -101,7 +118,7 @@ class Survey:
         """
         self._names = {}
         graph = Graph(roots)
-        owners = {n for n, m in self.modules.items() if any(p is not None and p.dim() >= 2 for p in m._parameters.values())}
+        owners = {n for n, m in self.modules.items() if any(p.dim() >= 2 for p in own_parameters(m))}
         hold_matrix = {outer for name in owners for outer in with_parents(name)}
         by_matrix: dict[Node, str] = {}
         for node, (name, _) in nodes.items():
@@ -185,7 +202,7 @@ class Survey:
 
     def _everything(self) -> dict[str, nn.Module]:
         """Activations, and whatever has parameters, itself or further inside."""
-        owners = (name for name, m in self.modules.items() if any(p is not None for p in m._parameters.values()))
+        owners = (n for n, m in self.modules.items() if any(p is not None for p in m._parameters.values()) or own_parameters(m))
         wanted = self.activations.keys() | {outer for name in owners for outer in with_parents(name)}
         return {name: m for name, m in self.modules.items() if name in wanted}
 
@@ -213,7 +230,7 @@ class Survey:
             name=name,
             kind=type(module).__name__,
             order=known.order if known else len(self.infos),
-            parameters=tuple(names[p] for p in module._parameters.values() if p is not None and p in names),
+            parameters=tuple(names[p] for p in own_parameters(module) if p in names),
             block=self.blocks.get(name),
             **found,
         )
@@ -224,7 +241,7 @@ class Survey:
         return type(phi).__name__ if phi is not None else None
 
     def _is_leaf(self, name: str) -> bool:
-        return name in self.activations or any(p is not None for p in self.modules[name]._parameters.values())
+        return name in self.activations or bool(own_parameters(self.modules[name]))
 
 
 def _added(node: Node, key: Key, nodes: Mapping[Node, Key], stations: Mapping[str, Station]) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils import parametrizations, parametrize
 
 from gradscope.record.run import Run
 from gradscope.scope import watch
@@ -497,6 +498,48 @@ def test_a_copy_of_a_watched_model_is_not_watched() -> None:
             eye.step(loss)
 
     held(lambda: mlp(nn.ReLU), loop)
+
+
+class LowRank(nn.Module):
+    """A weight and what is added to it, of modules of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down, self.up = nn.Linear(8, 2, bias=False), nn.Parameter(torch.ones(8, 2))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return weight + self.down(self.up @ self.down.weight).matmul(self.down.weight)
+
+
+def test_what_makes_a_weight_is_no_layer_and_its_parameters_are_the_layer_s() -> None:
+    def build() -> nn.Module:
+        first = parametrizations.weight_norm(nn.Linear(8, 8))
+        second = parametrizations.spectral_norm(nn.Linear(8, 8, bias=False))
+        third = parametrizations.orthogonal(nn.Linear(8, 8, bias=False))
+        parametrize.register_parametrization(third, "weight", LowRank())
+        return nn.Sequential(first, nn.Tanh(), second, nn.Tanh(), third, nn.Tanh(), nn.Linear(8, 4))
+
+    torch.manual_seed(0)
+    model, seen = build(), dict[str, Tensor]()
+    for name, module in model.named_children():
+        module.register_forward_hook(lambda _m, _a, o, name=name: (o.retain_grad(), seen.update({name: o}))[0])
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with watch(model, optimizer, every=1) as scope:
+        for k, (x, y) in enumerate(batches(3)):
+            optimizer.zero_grad()
+            loss = cross_entropy(model, x, y)
+            loss.backward()
+            optimizer.step()
+            scope.step(loss)
+            for name, output in seen.items():
+                assert value(scope.run, "layers", "forward_norm", k, (name, 0)) == pytest.approx(norm(output), rel=1e-6)
+                assert value(scope.run, "layers", "backward_norm", k, (name, 0)) == pytest.approx(norm(output.grad), rel=1e-6)
+    assert names(scope.run) == [str(i) for i in range(7)]
+    assert trunk(scope.run) == ["0", "2", "4", "6"]
+    catalogue = scope.run.catalogue
+    assert {p.name: p.layer for p in catalogue.parameters} == {p: i.name for i in catalogue.layers for p in i.parameters}
+    assert [p.name for p in catalogue.parameters if p.layer == "0"] == [n for n, _ in model.named_parameters() if n[0] == "0"]
+    assert "4.parametrizations.weight.1.down.weight" in catalogue.layers[4].parameters
 
 
 # ---- activations called as functions
@@ -1040,6 +1083,57 @@ class Pieces(nn.Module):
     def encode(self, x: Tensor) -> Tensor:
         out: Tensor = self.encoder(x)
         return out
+
+
+def test_layers_that_are_added_or_replaced_are_recorded_from_the_step_after() -> None:
+    torch.manual_seed(0)
+    model = mlp(nn.ReLU)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    missing: dict[int, set[str]] = {}
+    with watch(model, optimizer, every=1) as scope:
+        for k, (x, y) in enumerate(batches(12)):
+            if k == 4:
+                model[2] = nn.Linear(8, 8)
+                optimizer.add_param_group({"params": list(model[2].parameters())})
+            if k == 8:
+                model.append(nn.Tanh()).append(nn.Linear(4, 4))
+                model[1] = nn.Tanh()
+            optimizer.zero_grad()
+            seen: dict[str, Tensor] = {}
+            handles = [
+                m.register_forward_hook(lambda _m, _a, o, name=n, seen=seen: (o.retain_grad(), seen.update({name: o}))[0])
+                for n, m in model.named_children()
+            ]
+            loss = cross_entropy(model, x, y)
+            loss.backward()
+            for handle in handles:
+                handle.remove()
+            optimizer.step()
+            scope.step(loss)
+            for name, output in seen.items():
+                got = value(scope.run, "layers", "backward_norm", k, (name, 0))
+                if got is None:
+                    missing.setdefault(k, set()).add(name)
+                else:
+                    assert got == pytest.approx(norm(output.grad), rel=1e-6), (k, name)
+    assert missing == {4: {"2"}, 8: {"1", "5", "6"}}
+    assert {i.name: i.kind for i in scope.run.catalogue.layers}["1"] == "Tanh"
+
+
+def test_a_lazy_model_is_recorded_once_it_has_parameters() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.LazyLinear(8), nn.ReLU(), nn.LazyLinear(4))
+    with watch(model, every=1) as scope:
+        for k, (x, y) in enumerate(batches(3)):
+            model.zero_grad()
+            loss = cross_entropy(model, x, y)
+            loss.backward()
+            expected = norm(model[0].weight.grad)  # type: ignore[arg-type]
+            scope.step(loss)
+            assert value(scope.run, "parameters", "grad_norm", k, ("0.weight", 0)) == (
+                None if k == 0 else pytest.approx(expected)
+            )
+    assert value(scope.run, "layers", "dead_share", 2, ("0", 0)) is not None
 
 
 def test_submodules_called_without_the_root() -> None:

@@ -351,6 +351,41 @@ def test_gradients_wider_than_their_parameters_keep_their_range(every: int | dic
             assert value(scope.run, "steps", "grad_cosine", k) == pytest.approx(cosines[k], rel=1e-9)
 
 
+def test_a_parameter_that_is_not_loaded_yet_is_left_out() -> None:
+    """It stands on the device without values, beside others that are there."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 4))
+    model[1].spare = nn.Linear(8, 8, device="meta")  # type: ignore[assignment]
+    with watch(model, every=1) as scope:
+        for x, y in batches(2):
+            model.zero_grad()
+            loss = cross_entropy(model, x, y)
+            loss.backward()
+            expected = float(torch.linalg.vector_norm(model[0].weight.grad.double()))  # type: ignore[union-attr, arg-type, operator]
+            scope.step(loss)
+    assert value(scope.run, "parameters", "grad_norm", 1, ("0.weight", 0)) == pytest.approx(expected, rel=1e-9)
+    assert {p.layer for p in scope.run.catalogue.parameters} == {"0", "2"}
+
+
+def test_a_parameter_that_changes_its_name_goes_on_under_the_new_one() -> None:
+    torch.manual_seed(0)
+    model = mlp()
+    with watch(model, every=1) as scope:
+        for k, (x, y) in enumerate(batches(4)):
+            if k == 2:
+                del model[1]
+                model.append(nn.Identity())
+            model.zero_grad()
+            loss = cross_entropy(model, x, y)
+            loss.backward()
+            scope.step(loss)
+    present = {
+        n: value(scope.run, "parameters", "grad_norm", 3, (n, 0)) is not None
+        for n in scope.run.grid("parameters", "grad_norm").names
+    }
+    assert {n for n, there in present.items() if there} == {n for n, _ in model.named_parameters()}
+
+
 def test_a_model_without_parameters_is_watched_in_silence() -> None:
     model = nn.Sequential(nn.Tanh())
     with watch(model, None, every=1) as scope:
