@@ -12,6 +12,7 @@ from torch import nn
 from torch.autograd.graph import get_gradient_edge
 
 from gradscope.capture.guard import Guard
+from gradscope.capture.naming import own_parameters
 
 ASKED_STEPS = 3
 """Steps in which every parameter is asked, before two of those that all backwards reached are trusted to tell alone."""
@@ -125,3 +126,16 @@ class Anchor:
 
 def in_backward() -> bool:
     return bool(torch._C._current_graph_task_id() != -1)
+
+
+def reaches_parameters(module: nn.Module) -> bool:
+    """Whether the backward that runs brings a gradient to a parameter that the module owns."""
+    for p in own_parameters(module):
+        if not p.requires_grad:
+            continue
+        try:
+            if torch._C._will_engine_execute_node(get_gradient_edge(p).node):
+                return True
+        except RuntimeError:  # autograd.grad with respect to the parameter itself
+            return True
+    return False

@@ -188,6 +188,21 @@ class Gather:
                     self._read(pile)
                 pile.empty()
 
+    @property
+    def returned(self) -> bool:
+        """Whether a gradient came back to any forward pass."""
+        return bool(self._reached)
+
+    def start_over(self) -> None:
+        """Drops what came back so far, and the forward passes that it came back to."""
+        self.settle()
+        gone = {-1, *self._reached}
+        self._results = [result for result in self._results if result[0] not in gone]
+        self._alive = {key: alive for key, alive in self._alive.items() if alive[0] not in gone}
+        self._seen = [seen for seen in self._seen if seen[0] not in gone]
+        self._reached.clear()
+        self.repeated.clear()
+
     def seen(self) -> list[int]:
         """The slots that a forward pass which a gradient came back to has called."""
         return sorted({slot for turn, slots, _, _ in self._seen if turn in self._reached for slot in slots})

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from threading import get_ident
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import get_gradient_edge
 
-from gradscope.capture.anchor import in_backward
+from gradscope.capture.anchor import in_backward, reaches_parameters
+from gradscope.capture.clearing import Clearing
 from gradscope.capture.gather import Gather
 from gradscope.capture.graph import Graph, Node, tensors_in
 from gradscope.capture.guard import Guard, is_transformed, unguarded
 from gradscope.capture.loops import Pass
-from gradscope.capture.naming import own_parameters
 from gradscope.capture.output import OutputTally
 from gradscope.capture.piles import Key, Memory
 from gradscope.capture.station import Station
@@ -46,8 +46,7 @@ class Layers:
         self._stations: dict[str, Station] = {}
         self._handles: list[Any] = []
         self._attached: dict[str, nn.Module] | None = None
-        self._evaluating = self._inside = False
-        """Whether the root module runs without being trained, or being trained."""
+        self._clearing = Clearing(model)
         self.clear()
 
     # ---- the life of a sampled step
@@ -94,6 +93,10 @@ class Layers:
         """Calls without gradient, which a reentrant checkpoint will run again in backward, by their number."""
         self._task = self._recomputing_in = -1
         self._task_accumulates = False
+        self._evaluating: set[int] = set()
+        """The threads in which the root module runs without being trained."""
+        self._inside = self._closed = False
+        """Whether the root module runs, being trained; whether what comes is no part of the step any more."""
         self._new_turn()
 
     def _new_turn(self) -> None:
@@ -104,8 +107,13 @@ class Layers:
         self.nodes: dict[Node, Key] = {}
         self.aliases: dict[Node, list[str]] = {}
 
+    def close(self) -> None:
+        """After the optimizers' step: what runs until the step ends is no part of it."""
+        self._closed = True
+
     def end_of_backward(self) -> None:
         """A later call of a module belongs to another micro-batch, also where the root module is never called."""
+        self._clearing.backward_ended()
         self._quiet = {}
         self._recomputing_in = -1
         self._new_turn()
@@ -128,7 +136,7 @@ class Layers:
 
     def call(self, name: str, *, take: bool) -> int | None:
         """The number of the call of a module that runs now; None for one that does not count."""
-        if self._evaluating or not self.model.training:
+        if self._closed or not self.model.training or (self._evaluating and get_ident() in self._evaluating):
             return None
         if torch._C._current_graph_task_id() != -1:
             return self._call_again(name, take=take)
@@ -155,7 +163,7 @@ class Layers:
         return quiet.pop() if take else quiet[0]
 
     def run_without_gradient(self, name: str) -> None:
-        if not (self._evaluating or in_backward()):
+        if not (self._closed or get_ident() in self._evaluating or in_backward()):
             self.survey.ran(name)
             quiet = self._quiet.setdefault(name, [])
             quiet.append(self._calls.get(name, 0) + len(quiet))
@@ -177,22 +185,34 @@ class Layers:
         task = torch._C._current_graph_task_id()
         if task != self._task:
             self._task = task
-            self._task_accumulates = _reaches_parameters(module) or any(map(_reaches_parameters, self.survey.watched.values()))
+            reaches = reaches_parameters(module) or any(map(reaches_parameters, self.survey.watched.values()))
+            self._task_accumulates = reaches and not self._closed
+            if self._task_accumulates and self.gather.returned and self._clearing.happened():
+                self.gather.start_over()
+                self.output.start_over()
+                self.replays.clear()
         return self._task_accumulates
 
     # ---- hooks
 
     def _begin(self, module: nn.Module, _args: object) -> None:
         if module is self.model and not in_backward():
-            self._evaluating = not (torch.is_grad_enabled() and self.model.training) or is_transformed()
-            self._inside = not self._evaluating
-            if self.nodes and not self._evaluating:
+            if not (torch.is_grad_enabled() and self.model.training) or is_transformed():
+                self._evaluating.add(get_ident())
+                return
+            self._evaluating.discard(get_ident())
+            self._inside = True
+            if self.nodes:
                 self._new_turn()
 
     def _end(self, module: nn.Module, _args: object, output: object) -> None:
-        evaluating, self._evaluating = self._evaluating, False
+        if module is not self.model or in_backward():
+            return
+        if get_ident() in self._evaluating:
+            self._evaluating.discard(get_ident())
+            return
         self._inside = False
-        if module is not self.model or evaluating or in_backward() or not torch.is_grad_enabled():
+        if self._closed or not torch.is_grad_enabled():
             return
         self.gather.settle()
         roots = [t for t in tensors_in(output) if t.grad_fn is not None]
@@ -246,16 +266,3 @@ class Layers:
         graph = self.survey.walk(roots, self.nodes, self.aliases, self._stations, self.gather)
         self._follow_loops(graph)
         return graph
-
-
-def _reaches_parameters(module: nn.Module) -> bool:
-    """Whether the backward that runs brings a gradient to a parameter that the module owns."""
-    for p in own_parameters(module):
-        if not p.requires_grad:
-            continue
-        try:
-            if torch._C._will_engine_execute_node(get_gradient_edge(p).node):
-                return True
-        except RuntimeError:  # autograd.grad with respect to the parameter itself
-            return True
-    return False

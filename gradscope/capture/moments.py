@@ -22,7 +22,9 @@ from gradscope.record.grid import Bools
 
 
 class Moments:
-    """The readings of one step at a time. ``backward_ended`` and ``closure_evaluated`` are called at those moments."""
+    """The readings of one step at a time. ``backward_ended``, ``closure_evaluated`` and, where all optimizers have
+    begun theirs, ``stepped`` are called at those moments.
+    """
 
     def __init__(
         self,
@@ -34,6 +36,7 @@ class Moments:
         refresh: Callable[[], Parameters],
         backward_ended: Callable[[], None],
         closure_evaluated: Callable[[], None],
+        stepped: Callable[[], None],
     ) -> None:
         self.optimizers = list(optimizers)
         self.guard = guard
@@ -42,6 +45,7 @@ class Moments:
         self._refresh = refresh
         self._backward_ended = backward_ended
         self._closure_evaluated = closure_evaluated
+        self._stepped = stepped
         self._hooks: list[Any] = []
         self._anchor = Anchor(self._end_of_backward, guard)
         self._clear()
@@ -163,6 +167,8 @@ class Moments:
         if not callable(closure):
             if self._reads:
                 self._take(optimizer)
+            if all(o in self.stepped for o in self.optimizers):
+                self._stepped()
             return None
 
         finished = self.guard(self._after_closure)

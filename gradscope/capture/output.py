@@ -76,6 +76,11 @@ class OutputTally:
         assert node is not None
         node.register_prehook(guard(before))
 
+    def start_over(self) -> None:
+        """Drops what came back so far."""
+        self.parts.clear()
+        self.repeated = False
+
     def finish(self, processes: Processes) -> dict[str, Tensor]:
         """The sums about the whole batch's means, from the parts' (Chan, Golub & LeVeque 1983)."""
         usable = bool(self.parts) and not self.repeated and len({len(p.gradient) for p in self.parts}) == 1

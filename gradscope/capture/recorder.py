@@ -83,6 +83,7 @@ class Recorder:
             refresh=self._reread_if_changed,
             backward_ended=self._backward_ended,
             closure_evaluated=self._closure_evaluated,
+            stepped=self._all_stepped,
         )
         if any(self.processes.sharded):  # all processes must read at the same moments
             self.moments.ask_all()
@@ -194,6 +195,10 @@ class Recorder:
         """What the layers do in a closure's later evaluations is at other weights."""
         if self.layers is not None:
             self.layers.detach()
+
+    def _all_stepped(self) -> None:
+        if self.layers is not None and LAYERS in self._plan:
+            self.layers.close()
 
     def _finish(self, loss: Tensor | float, metrics: Mapping[str, Tensor | float | None], now: float) -> None:
         moments = self.moments

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -1083,6 +1084,39 @@ class Pieces(nn.Module):
     def encode(self, x: Tensor) -> Tensor:
         out: Tensor = self.encoder(x)
         return out
+
+
+def test_an_evaluation_in_another_thread_takes_nothing_from_a_forward_pass_that_runs_beside_it() -> None:
+    def loop(model: nn.Module, optimizer: Any, eye: Eye) -> None:
+        inside, passed = threading.Event(), threading.Event()
+
+        def evaluate() -> None:
+            with torch.no_grad():
+                model(torch.zeros(3, 8))
+
+        def meet(module: nn.Module, _args: object) -> None:
+            """The evaluation goes in and waits there while the training's forward pass goes on."""
+            if torch.is_grad_enabled():
+                threading.Thread(target=evaluate).start()
+                assert inside.wait(10)
+            else:
+                inside.set()
+                assert passed.wait(10)
+
+        model.get_submodule("1").register_forward_pre_hook(meet)
+        for x, y in batches(3):
+            inside.clear()
+            passed.clear()
+            optimizer.zero_grad()
+            loss = cross_entropy(model, x, y)
+            passed.set()
+            loss.backward()
+            eye.backward_done()
+            eye.before_step()
+            optimizer.step()
+            eye.step(loss)
+
+    held(lambda: mlp(nn.Tanh), loop)
 
 
 def test_layers_that_are_added_or_replaced_are_recorded_from_the_step_after() -> None:
