@@ -115,11 +115,7 @@ class Recorder:
     def step(self, loss: Tensor | float, metrics: Mapping[str, Tensor | float | None]) -> None:
         """Ends the step: call once after the optimizer's (or where a scaler skipped it)."""
         entered = time.perf_counter()
-        if not self._broken:
-            try:
-                self._finish(loss, metrics, entered)
-            except Exception as error:
-                self.fail(error)
+        self._unless_broken(lambda: self._finish(loss, metrics, entered))
         self.step_index += 1
         ahead = min(entered - self._last_step, FLUSH_SECONDS)  # what waits now may not leave before the next step ends
         due = entered - self._last_flush + ahead > FLUSH_SECONDS or self.buffer.size > BUFFER_VALUES
@@ -128,13 +124,16 @@ class Recorder:
         now = time.perf_counter()
         self.cadence.account(self._plan, self.spent + now - entered, now - self._last_step)
         self._last_step, self.spent = now, 0.0
-        if not self._broken:
-            self._arm()
+        self._unless_broken(self._arm)
         self.spent = time.perf_counter() - now
 
     def flush(self) -> None:
         """Waits for the device once and hands everything that waits to the sink."""
-        blocks = [rows.without_idle_clipping(b) for b in self.buffer.drain()]
+        try:
+            blocks = [rows.without_idle_clipping(b) for b in self.buffer.drain()]
+        except Exception as error:
+            blocks = []
+            self.fail(error)
         if blocks and self.processes.rank == 0:
             self.emit(blocks)
         self._last_flush = time.perf_counter()
@@ -264,6 +263,13 @@ class Recorder:
 
     def _current_lr(self) -> float | None:
         return float(self.optimizers[0].param_groups[0]["lr"]) if self.optimizers else None
+
+    def _unless_broken(self, part: Callable[[], None]) -> None:
+        if not self._broken:
+            try:
+                part()
+            except Exception as error:
+                self.fail(error)
 
     def _guard(self, hook: Hook) -> Hook:
         return (Unclocked if isinstance(self.cadence, Fixed) else Guarded)(self, hook)

@@ -175,6 +175,17 @@ def test_an_error_of_ours_does_not_end_the_training(monkeypatch: pytest.MonkeyPa
     assert not any(m._forward_hooks for m in model.modules())
 
 
+def test_an_error_of_ours_while_values_are_brought_to_the_host_does_not_end_the_training() -> None:
+    def record(scope: gradscope.Scope) -> None:
+        for loss in (torch.ones(()), torch.ones((), device="meta"), torch.ones(())):  # one without a value cannot be brought
+            scope.step(loss)
+            scope.flush()
+
+    with pytest.warns(RecordingWarning, match="recording ended"), gradscope.watch(mlp(), every=1) as scope:
+        record(scope)
+    assert scope.run.grid("steps", "loss").values.tolist() == [[1.0]]
+
+
 @pytest.mark.parametrize(
     ("error", "status"), [(ValueError("theirs"), Status.FAILED), (KeyboardInterrupt(), Status.INTERRUPTED)]
 )
