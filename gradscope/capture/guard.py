@@ -4,15 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import wraps
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 import torch
 from torch.autograd import forward_ad
 from torch.compiler import is_dynamo_compiling
 
+P = ParamSpec("P")
+R = TypeVar("R")
 Hook = Callable[..., Any]
 Guard = Callable[[Hook], Hook]
+
+
+def in_normal_mode(method: Callable[P, R]) -> Callable[P, R]:
+    """The same outside of inference mode, for what keeps tensors: an evaluation in that mode may end with ``scope.step``."""
+
+    @wraps(method)
+    def outside(*args: P.args, **kwargs: P.kwargs) -> R:
+        if not torch.is_inference_mode_enabled():
+            return method(*args, **kwargs)
+        with torch.inference_mode(False):
+            return method(*args, **kwargs)
+
+    return outside
 
 
 def unguarded(hook: Hook) -> Hook:

@@ -18,7 +18,7 @@ from gradscope.capture.buffer import Buffer, Pending, merged
 from gradscope.capture.cadence import GRADIENTS, LAYERS, NOTHING, PARAMETERS, TIMESTEPS, Adaptive, Cadence, Fixed, Plan, Shared
 from gradscope.capture.contents import Contents
 from gradscope.capture.distributed import Processes
-from gradscope.capture.guard import Guarded, Hook, Unclocked
+from gradscope.capture.guard import Guarded, Hook, Unclocked, in_normal_mode
 from gradscope.capture.layers import Layers
 from gradscope.capture.moments import Moments
 from gradscope.capture.naming import compiled_under, unwrap
@@ -36,6 +36,7 @@ BUFFER_VALUES = 1 << 21
 class Recorder:
     """Watches ``model`` and ``optimizers``; ``emit`` gets the blocks, ``note`` what could not be seen and why."""
 
+    @in_normal_mode
     def __init__(
         self,
         model: nn.Module,
@@ -94,6 +95,7 @@ class Recorder:
 
     # ---- life
 
+    @in_normal_mode
     def start(self) -> None:
         self.moments.start()
         self.structure.start()
@@ -112,6 +114,7 @@ class Recorder:
             self.layers.clear()
         self.flush()
 
+    @in_normal_mode
     def step(self, loss: Tensor | float, metrics: Mapping[str, Tensor | float | None]) -> None:
         """Ends the step: call once after the optimizer's (or where a scaler skipped it)."""
         entered = time.perf_counter()

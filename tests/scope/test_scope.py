@@ -21,7 +21,7 @@ import gradscope
 from gradscope.capture.cadence import Adaptive
 from gradscope.errors import RecordingWarning, RunFolderError, UsageError
 from gradscope.record.manifest import Status
-from gradscope.record.schema import STEPS
+from gradscope.record.schema import LAYERS, PARAMETERS, STEPS
 from gradscope.scope import METRICS
 
 
@@ -195,6 +195,31 @@ def test_an_error_of_theirs_passes_and_is_the_status(error: BaseException, statu
     with pytest.raises(type(error)), scope:
         raise error
     assert scope.run.status is status
+
+
+def test_a_watch_begun_and_steps_ended_in_inference_mode_record_what_others_do() -> None:
+    """As an evaluation's block may do that ends with ``scope.step``."""
+
+    def recorded(inference: bool) -> gradscope.Run:
+        torch.manual_seed(0)
+        model = mlp()
+        optimizer = torch.optim.Adam(model.parameters())
+        with torch.inference_mode(inference):
+            scope = gradscope.watch(model, optimizer, every=1).__enter__()
+        for k in range(6):
+            optimizer.zero_grad()
+            loss = model(torch.randn(4, 6)).square().mean()
+            loss.backward()
+            optimizer.step()
+            with torch.inference_mode(inference and k % 2 == 0):
+                scope.step(loss)
+        scope.close()
+        return scope.run
+
+    plain, run = recorded(False), recorded(True)
+    for table, columns in (("layers", LAYERS.columns), ("parameters", PARAMETERS.columns)):
+        for column in columns:
+            assert run.grid(table, column.name) == plain.grid(table, column.name)
 
 
 def test_tensors_of_a_step_die_with_it() -> None:
