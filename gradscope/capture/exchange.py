@@ -26,7 +26,8 @@ def exchanged(
 
     ``passing`` has slots and (slots, units): which units of each passed something on.
     """
-    units = {sums.keys[slot]: row for slots, rows in passing for slot, row in zip(slots, rows, strict=True)}
+    found = ((slot, row) for slots, rows in passing for slot, row in zip(slots, rows, strict=True))
+    units = {sums.keys[slot]: row for slot, row in found if ("dead", slot) not in sums.lost}
     mine_kept = [sums.keys[i] for i in sums.kept]
     keys, widths = processes.share((mine_kept, [len(units.get(key, ())) for key in mine_kept]))
     place = {key: j for j, key in enumerate(keys)}

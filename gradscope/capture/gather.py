@@ -18,9 +18,9 @@ from gradscope.capture.activations import Activation
 from gradscope.capture.distributed import Processes
 from gradscope.capture.exchange import exchanged
 from gradscope.capture.packing import NARROW, long_norm, short_norms, wide
-from gradscope.capture.piles import Memory, Pile, Question
-from gradscope.capture.sums import SUMS, Sums
-from gradscope.capture.units import LIMIT, by_unit, head
+from gradscope.capture.piles import Memory, Pile
+from gradscope.capture.sums import LOST, SUMS, Sums
+from gradscope.capture.units import LIMIT, by_unit, head, unblocked, units_last
 
 WAITING_LIMIT = 1_048_576
 """Entries that may wait to be read together: what watching adds to the memory of a step at most."""
@@ -29,13 +29,6 @@ CACHED_LIMIT = 262_144
 fifth of what a sampled step costs on a thousand small layers)."""
 HELD = 4
 """Input gradients that wait to be met again: another branch of the graph may come between."""
-LOST: dict[Question, tuple[str, ...]] = {
-    "output": ("forward", "squares", "sums"),
-    "inputs": ("saturated", "dead"),
-    "backward": ("backward", "dead"),
-    "backward_in": ("backward_in",),
-}
-"""Which sums lack a part where a tensor was overwritten before it could be read."""
 
 
 @dataclass
@@ -142,7 +135,7 @@ class Gather:
         self.device = gradient.device
         self._emit("backward", slot, long_norm(gradient.detach()).square())
         if dim is not None:
-            self._units([slot], _passing(by_unit(head(gradient.detach()), dim))[None])
+            self._units([slot], unblocked(by_unit(head(gradient.detach()), dim))[None])
 
     def input_gradient(self, slot: int, gradient: Tensor) -> None:
         """The gradient that a station's module itself sends to its input.
@@ -200,8 +193,9 @@ class Gather:
         self._results = [result for result in self._results if result[0] not in gone]
         self._alive = {key: alive for key, alive in self._alive.items() if alive[0] not in gone}
         self._seen = [seen for seen in self._seen if seen[0] not in gone]
-        self._reached.clear()
-        self.repeated.clear()
+        self._shared = [shared for shared in self._shared if shared[0] not in gone]
+        for kept in (self._held, self._same, self._reached, self.repeated):
+            kept.clear()
 
     def seen(self) -> list[int]:
         """The slots that a forward pass which a gradient came back to has called."""
@@ -228,6 +222,8 @@ class Gather:
         passing = [self._passing_units(slots, alive) for slots, alive in self._units_by_width().values()]
         self._results, self._alive = [], {}
         lost = self._overwritten | {(column, slot) for slot in self.repeated for column in ("backward", "backward_in")}
+        slots_of = Counter(slot for slots, _ in passing for slot in slots)
+        lost |= {("dead", slot) for slot, widths in slots_of.items() if widths > 1}  # units of another number are other units
         seen = [(slots, rows, entries) for turn, slots, rows, entries in self._seen if turn in self._reached]
         shared = [(slots, entries) for turn, slots, entries in self._shared if turn in self._reached]
         if passing and not processes.many:
@@ -254,7 +250,7 @@ class Gather:
         slots, tensors, first = pile.slots, pile.tensors, pile.tensors[0]
         self.device = first.device
         if pile.activation is not None:
-            units = _units_last(self.memory.stacked(tensors, first.dtype), pile.dim)
+            units = units_last(self.memory.stacked(tensors, first.dtype), pile.dim)
             if pile.activation.kind == "two-sided":
                 self._results.append((self.turn, "saturated", slots, pile.activation.saturated(units)))
                 self._shared.append((self.turn, slots, first.numel()))
@@ -272,7 +268,7 @@ class Gather:
         stacked = self.memory.stacked(tensors, narrow)
         self._results.append((-1, pile.question, slots, short_norms(stacked).square()))
         if pile.dim is not None:
-            self._units(slots, _passing(_units_last(stacked, pile.dim)))
+            self._units(slots, unblocked(units_last(stacked, pile.dim)))
 
     def _emit(self, column: str, slot: int, value: Tensor) -> None:
         self._results.append((-1 if column.startswith("backward") else self.turn, column, [slot], value[None]))
@@ -302,14 +298,3 @@ class Gather:
             at = torch.tensor([place[s] for s in slots], device=self.device)
             units = units.new_zeros((len(once), units.shape[1]), dtype=torch.float32).index_add_(0, at, units.float()) > 0
         return once, units
-
-
-def _units_last(stacked: Tensor, dim: int | None) -> Tensor:
-    """(k, *shape) -> (k, rows, units)."""
-    moved = stacked.movedim((dim or 0) + 1, -1) if dim is not None else stacked
-    return moved.flatten(1, -2) if moved.dim() > 2 else moved[:, None]
-
-
-def _passing(units: Tensor) -> Tensor:
-    """Per unit, whether any row's gradient is not exactly 0: (..., rows, units) -> (..., units)."""
-    return (units.amax(-2) != 0) | (units.amin(-2) != 0)

@@ -8,11 +8,18 @@ from functools import cached_property
 
 import numpy as np
 
-from gradscope.capture.piles import Key, Memory
+from gradscope.capture.piles import Key, Memory, Question
 from gradscope.record.grid import Bools, Entity, Floats
 
 SUMS = ("forward", "squares", "sums", "backward", "backward_in", "saturated")
 """What is added up over the micro-batches and processes."""
+LOST: dict[Question, tuple[str, ...]] = {
+    "output": ("forward", "squares", "sums"),
+    "inputs": ("saturated", "dead"),
+    "backward": ("backward", "dead"),
+    "backward_in": ("backward_in",),
+}
+"""Which sums lack a part where a tensor was overwritten before it could be read."""
 
 
 @dataclass(frozen=True)

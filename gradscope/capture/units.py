@@ -47,3 +47,14 @@ def unit_dim(module: nn.Module, output: Tensor, source: nn.Module | None = None)
 
 def width(output: Tensor, dim: int) -> int:
     return int(output.shape[dim]) if output.dim() else 1
+
+
+def units_last(stacked: Tensor, dim: int | None) -> Tensor:
+    """(k, *shape) -> (k, rows, units)."""
+    moved = stacked.movedim((dim or 0) + 1, -1) if dim is not None else stacked
+    return moved.flatten(1, -2) if moved.dim() > 2 else moved[:, None]
+
+
+def unblocked(units: Tensor) -> Tensor:
+    """Per unit, whether any row's gradient is not exactly 0: (..., rows, units) -> (..., units)."""
+    return (units.amax(-2) != 0) | (units.amin(-2) != 0)

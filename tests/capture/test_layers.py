@@ -743,6 +743,31 @@ def test_dead_units_of_a_function_of_an_images_mean() -> None:
 # ---- dimensions of units
 
 
+def test_micro_batches_with_other_numbers_of_units_have_no_share_of_dead_ones() -> None:
+    """An activation whose units are the last dimension, of sequences of several lengths."""
+
+    class Sequences(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.phi = nn.Conv1d(3, 4, 3, padding=1), nn.ReLU()
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.phi(1.0 * self.conv(x) - 0.5).mean(-1)
+            return out
+
+    torch.manual_seed(0)
+    model = Sequences()
+    with watch(model, every=1) as scope:
+        for k in range(4):
+            for length in (5, 7) if k % 2 else (5, 5):
+                loss = model(torch.randn(1, 3, length)).square().mean()
+                loss.backward()
+            scope.step(loss)
+    shares = [value(scope.run, "layers", "dead_share", k, ("phi", 0)) for k in range(4)]
+    assert [share is None for share in shares] == [False, True, False, True]
+    assert value(scope.run, "layers", "backward_norm", 1, ("phi", 0)) is not None
+
+
 def test_the_units_of_any_layout() -> None:
     class Layouts(nn.Module):
         def __init__(self) -> None:
