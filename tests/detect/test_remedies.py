@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import textwrap
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from gradscope.detect.case import Case
-from gradscope.detect.engine import RULES, judged
+from gradscope.detect.engine import RULES, check, judged
 from gradscope.detect.remedy import REMEDIES, Proposal, advice, proposals, rounded, shown, summary
 from gradscope.record.finding import Finding, Severity
 from gradscope.record.run import Run
 from gradscope.scope import watch
-from gradscope.training.config import Config
+from gradscope.signals.events import series
+from gradscope.training.config import Config, load_config
 from gradscope.training.loop import train
 from tests.training.configs import config
 
+ROOT = Path(__file__).parents[2]
 every_remedy = pytest.mark.parametrize("name", list(REMEDIES.built_in))
 
 
@@ -149,6 +154,16 @@ def test_a_looser_threshold_keeps_the_size_of_the_steps() -> None:
     total, cut = (run.grid("steps", column).values[:, 0] for column in ("total_norm", "clip_coefficient"))
     assert found.changes["training.clip_norm"] > total.max()
     assert found.changes["optimizer.lr"] == rounded(0.05 * sorted(cut)[0] / 2 + 0.05 * sorted(cut)[1] / 2)
+
+
+def test_a_looser_threshold_speaks_of_the_same_steps_as_the_finding() -> None:
+    """Clipped more in the first quarter than later: the finding leaves that out, and so does what makes up for it."""
+    run = train(load_config(ROOT / "configs" / "clipping-always-on.yaml"))
+    (finding,) = check(run).findings
+    (left,) = re.findall(r"to (\S+) of its norm", finding.message)
+    assert f"when clipping leaves {left} of the gradient" in finding.remedies[0]
+    everywhere = series(run, "clip_coefficient").measured.values
+    assert float(left) > 1.2 * np.median(everywhere)
 
 
 def test_what_another_finding_explains_is_cured_with_that_one() -> None:

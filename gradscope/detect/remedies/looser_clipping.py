@@ -30,8 +30,10 @@ ROOM = 2.0
 
 def propose(case: Case) -> Iterator[Proposal]:
     limit, rate = setting(case, "training.clip_norm"), setting(case, "optimizer.lr")
-    cut, total = series(case.run, "clip_coefficient").measured.values, series(case.run, "total_norm").measured.values
-    cut, total = cut[np.isfinite(cut)], total[np.isfinite(total)]
+    coefficient, total = series(case.run, "clip_coefficient").measured, series(case.run, "total_norm").measured.values
+    first = min((finding.steps[0] for finding in case.found.get(ANSWERS[0], ())), default=0)  # what the finding speaks of
+    cut, total = coefficient.values[coefficient.steps >= first], total[np.isfinite(total)]
+    cut = cut[(cut > 0.0) & (cut < 1.0)]
     if limit is None or rate is None or not len(cut) or not len(total):
         return
     usual = float(np.median(cut))

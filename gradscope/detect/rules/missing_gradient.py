@@ -67,7 +67,8 @@ def check(case: Case) -> Iterator[Finding]:
         CODE,
         NAME,
         SEVERITY,
-        f"{names[0]}{more} never got a gradient in {seen} recorded steps: no loss of theirs depends on it.",
+        f"{names[0]}{more} never got a gradient in {seen} recorded steps: no loss that was seen depends on "
+        f"{'them' if more else 'it'}.",
         "steps_without_gradient",
         float(seen),
         SEEN.value,

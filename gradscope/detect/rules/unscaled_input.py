@@ -51,11 +51,12 @@ def check(case: Case) -> Iterator[Finding]:
     found = input_scale(case.run)
     if found is None or not found.scale > SCALE.value:
         return
+    size = f"{found.scale:.2g}" if found.scale < 100.0 else f"{found.scale:,.0f}"
     yield Finding(
         CODE,
         NAME,
         Severity.INFO if case.achieved else SEVERITY,
-        f"The inputs of {found.layer} have a root mean square of about {found.scale:.2g}, where initialisations expect 1.",
+        f"The inputs of {found.layer} have a root mean square of about {size}, where initialisations expect 1.",
         "input_scale",
         found.scale,
         SCALE.value,

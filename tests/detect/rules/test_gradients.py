@@ -362,6 +362,9 @@ def test_a_trainable_parameter_without_any_gradient_is_missing_one_and_a_frozen_
     (finding,) = HEALTHY.but(without=("layers.4.weight", "layers.4.bias")).findings("GS105")
     assert (finding.signal, finding.value) == ("steps_without_gradient", 64.0)
     assert finding.layers == ("layers.4.weight", "layers.4.bias")
+    assert finding.message.endswith(
+        "and 1 more never got a gradient in 64 recorded steps: no loss that was seen depends on them."
+    )
     frozen = ("layers.4.weight", "layers.4.bias")
     assert not HEALTHY.but(without=frozen, frozen=frozen).findings("GS105")
     assert not HEALTHY.findings("GS105")
