@@ -51,6 +51,10 @@ class Portions:
     def scratches(self, dtype: Callable[[torch.device], torch.dtype] | None = None) -> list[Scratch]:
         return [Scratch(pack, (dtype or self.kept)(pack.device)) for _, pack in self.parts]
 
+    def widen(self) -> None:
+        """Once a parameter is of float64 that was not."""
+        self.passing = self._over_one_another(wide)
+
     def _over_one_another(self, dtype: Callable[[torch.device], torch.dtype]) -> list[Scratch]:
         rooms = {
             device: torch.zeros(max(p.entries for _, p in self.parts if p.device == device), dtype=dtype(device), device=device)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gradscope.capture.packing import PLAIN, Packing, Scratch, kinds_of, wide
+from gradscope.capture.packing import NARROW, PLAIN, Packing, Scratch, kinds_of, wide
 from gradscope.capture.portions import Portions
 
 
@@ -27,6 +27,8 @@ class Weights:
         self._start: list[Scratch] | None = None
         self._start_norm: Tensor | None = None
         self._copies: list[list[Tensor | None]] = []
+        self._wide = any(p.dtype not in NARROW for p in items)
+        """Whether weights are kept in float64."""
         self._alike = False
         """Whether all weights are plain ones of float32, as they were seen before the step."""
 
@@ -109,16 +111,26 @@ class Weights:
     def _load_old(self) -> list[tuple[Packing, Sequence[Tensor]]]:
         """Copies the weights as they are into the scratch of the old ones."""
         loaded = []
-        self._alike = not self.portions.special and kinds_of(self.portions.items) == PLAIN
+        kinds = kinds_of(self.portions.items)
+        self._alike = not self.portions.special and kinds == PLAIN
+        if not self._alike and not self._wide and any(dtype not in NARROW for dtype, _ in kinds):
+            self._widen()  # the model has become one of float64
         for (at, pack), scratch in zip(self.portions.parts, self._old, strict=True):
             weights = self.portions.weights(at)
             pack.load(scratch, weights, whole=True, alike=self._alike)
             loaded.append((pack, weights))
         return loaded
 
+    def _widen(self) -> None:
+        self._wide = True
+        self.portions.widen()
+        self._old = self.portions.scratches(wide)
+        if self._start is not None:
+            self._begin_at([scratch.flat for scratch in self._start])
+
     def _begin_at(self, flats: Sequence[Tensor]) -> None:
         """Counts displacement from these entries, one flat tensor a portion."""
-        self._start = self.portions.scratches()
+        self._start = self.portions.scratches(wide if self._wide else None)
         for scratch, flat in zip(self._start, flats, strict=True):
             scratch.flat.copy_(flat)
         self._start_norm = self.portions.dot(self._start, self._start).sqrt()

@@ -367,6 +367,28 @@ def test_a_parameter_that_is_not_loaded_yet_is_left_out() -> None:
     assert {p.layer for p in scope.run.catalogue.parameters} == {"0", "2"}
 
 
+def test_a_model_that_becomes_one_of_float64_is_read_in_it() -> None:
+    torch.manual_seed(0)
+    model = mlp()
+    first = {n: p.detach().double() for n, p in model.named_parameters()}
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-7)
+    with watch(model, optimizer, every=1) as scope:
+        for k, (x, y) in enumerate(batches(6)):
+            if k == 3:
+                model.double()
+            optimizer.zero_grad()
+            loss = cross_entropy(model, x.to(model[0].weight.dtype), y)  # type: ignore[arg-type, union-attr]
+            loss.backward()
+            before = {n: p.detach().clone() for n, p in model.named_parameters()}
+            optimizer.step()
+            scope.step(loss)
+            for name, p in model.named_parameters():
+                moved = norm(p.detach().double() - before[name].double())
+                assert value(scope.run, "parameters", "update_norm", k, (name, 0)) == pytest.approx(moved, rel=1e-9), (k, name)
+            far = norm(torch.cat([(p.detach().double() - first[n]).flatten() for n, p in model.named_parameters()]))
+            assert value(scope.run, "steps", "displacement_norm", k) == pytest.approx(far, rel=1e-9), k
+
+
 def test_a_parameter_that_changes_its_name_goes_on_under_the_new_one() -> None:
     torch.manual_seed(0)
     model = mlp()
