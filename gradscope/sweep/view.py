@@ -77,7 +77,7 @@ class SweepView:
         if more is not None:
             self.total = self._done + more
         if not result.known:
-            self._remaining.note(result.outcome, self._clock())
+            self._remaining.note(result.outcome, self._clock(), self.total - self._done)
         self._verdicts[verdict_of(result.outcome)] += 1
         self._last.append(result)
         every = max(self.total // LINES, 1)
