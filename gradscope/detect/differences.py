@@ -20,7 +20,7 @@ def differences(manifests: Sequence[Manifest]) -> tuple[Difference, ...]:
     """Every key whose value is not the same in all runs, by section, each in the order of the first run that has it.
 
     Runs of ``gradscope run`` state all that made them in their config. Where one of them was watched and has none, the
-    networks are compared as they were seen: modules, parameters and their shapes.
+    networks are compared as they were seen: modules, parameters and their shapes. Where all were, so are the optimizers.
     """
     sections: dict[str, list[dict[str, Any]]] = {
         "config": [{k: v for k, v in flattened(m.config or {}).items() if k not in NAMES} for m in manifests],
@@ -31,6 +31,9 @@ def differences(manifests: Sequence[Manifest]) -> tuple[Difference, ...]:
     if any(m.config is None for m in manifests):
         sections["config"] = [{}] * len(manifests)
         sections["network"] = [seen(m.catalogue) for m in manifests]
+    if all(m.config is None for m in manifests):
+        told = [flattened({"optimizer": m.optimizer} if m.optimizer else {}) for m in manifests]
+        sections["network"] = [network | optimizer for network, optimizer in zip(sections["network"], told, strict=True)]
     return tuple(d for section, keyed in sections.items() for d in _differing(section, keyed))
 
 

@@ -82,6 +82,7 @@ class Catalogue:
 class Manifest:
     """``created`` and ``finished`` are ISO 8601 in UTC. ``notes`` say once what could not be seen, and why.
 
+    ``optimizer`` is how what takes the steps was set when the recording began, where there is no config that tells it.
     ``theory`` is what mean-field theory predicted before the first step, where it had a word on the net: by layer, the norm of
     the gradient at its output over that at the last station's. ``shared_loss`` says that the loss depends on trainable
     parameters that neither the model nor the optimizers hold: another training may move it, as in an adversarial one.
@@ -95,6 +96,7 @@ class Manifest:
     gradscope: str = ""
     format: int = FORMAT_VERSION
     environment: dict[str, str] = field(default_factory=dict)
+    optimizer: dict[str, Any] = field(default_factory=dict)
     config: dict[str, Any] | None = None
     theory: dict[str, float] = field(default_factory=dict)
     recording: dict[str, Any] = field(default_factory=dict)

@@ -40,7 +40,7 @@ CAME_TO = {
 HOW = "training: the median of the last fifth of the steps; validation: the last one"
 SECTIONS = {
     "config": "in the config",
-    "network": "in the network",
+    "network": "in the network and its optimizer",
     "environment": "where it ran",
     "recording": "in how it was recorded",
 }
@@ -76,7 +76,7 @@ def _page(comparison: Comparison, runs: Sequence[Run], terminal: Terminal) -> It
             if here:
                 yield _differences(here, words, [comparison.outcomes[i].name for i in group], group, width)
     if not comparison.differences:
-        yield Text("nothing was set up differently", style="dim")
+        yield Text("nothing that was recorded was set up differently", style="dim")
 
 
 def _table(names: Sequence[str], width: int, facts: int = FACTS) -> Table:

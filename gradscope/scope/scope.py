@@ -21,7 +21,7 @@ from gradscope.record.manifest import Manifest, Status
 from gradscope.record.run import MemoryTable, Run
 from gradscope.record.schema import TABLES
 from gradscope.record.sink import Sink
-from gradscope.scope.environment import environment, now, version
+from gradscope.scope.environment import environment, now, settings_of, version
 from gradscope.scope.judging import Judging, Stop
 from gradscope.scope.opponents import Opponents
 from gradscope.signals.motion import warming_up
@@ -68,8 +68,7 @@ def watch(
     takes back, such as a loss of NaN, stands at once. Both judge what is recorded so far by the rules of ``check``, at steps
     that grow by an eighth, and within ``overhead`` unless both ``every`` and ``stop_on`` are given. ``config`` and ``theory``,
     a prediction of the gradient by layer, go into the manifest. ``last_step`` is the last step's number where it is known; a
-    fixed ``every`` reads it too. ``resume`` is an earlier scope's ``state_dict``: the record in ``out`` goes on from there,
-    and its rows of that step and later are cut first.
+    fixed ``every`` reads it too. ``resume`` is a scope's ``state_dict``: the record in ``out`` is cut there and goes on.
 
     Raises ``UsageError`` for arguments that cannot be, ``RunFolderError`` where ``out`` cannot be used.
     """
@@ -90,6 +89,7 @@ def watch(
             created=now(),
             gradscope=version(),
             environment=environment(),
+            optimizer=settings_of(optimizers) if config is None else {},  # which a config tells
             config=dict(config) if config is not None else None,
             theory=dict(theory or {}),
         )

@@ -142,6 +142,16 @@ def test_without_a_config_the_networks_are_compared_as_they_were_seen() -> None:
     }
 
 
+def test_the_optimizers_of_watched_runs_are_compared() -> None:
+    sgd, adam = {"name": "SGD", "lr": 0.1}, {"name": "Adam", "lr": 0.1, "eps": 1e-8}
+    found = differences([Manifest("a", optimizer=sgd), Manifest("b", optimizer=adam)])
+    assert {(d.section, d.path): d.values for d in found} == {
+        ("network", "optimizer.name"): ("SGD", "Adam"),
+        ("network", "optimizer.eps"): (MISSING, 1e-8),
+    }
+    assert not differences([Manifest("a", optimizer=sgd), Manifest("b", optimizer=sgd)])
+
+
 def test_a_network_of_another_depth_differs_in_its_layers() -> None:
     found = {d.path: d.values for d in differences([Manifest("a", catalogue=synthetic.stations(n)) for n in (3, 5)])}
     assert found["layers"] == (3, 5)

@@ -73,7 +73,7 @@ def test_configs_are_told_apart_key_by_key_and_only_where_a_table_differs() -> N
     assert "model.norm" not in text
     assert "nothing was found in either" in text
     same = [runs[0], runs[0]]
-    assert "nothing was set up differently" in write(compare(same, [Report("r", 0)] * 2, ["a", "b"]), same)
+    assert "nothing that was recorded was set up differently" in write(compare(same, [Report("r", 0)] * 2, ["a", "b"]), same)
 
 
 def test_more_differences_than_can_be_read_are_counted() -> None:

@@ -289,6 +289,25 @@ def test_arguments_that_cannot_be_leave_no_folder_in_the_way(tmp_path: Path, giv
     assert not (tmp_path / "run").exists()
 
 
+def test_what_takes_the_steps_is_kept_as_it_was_set(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    adam = torch.optim.AdamW(
+        [{"params": model[0].parameters()}, {"params": model[1].parameters(), "lr": 3e-4}], lr=torch.tensor(0.5)
+    )
+    with gradscope.watch(model, adam, out=tmp_path / "adam") as scope:
+        pass
+    settings = {"name": "AdamW", "lr": 0.5, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.01, "groups": 2}
+    for run in (scope.run, gradscope.load_run(tmp_path / "adam")):
+        assert {k: v for k, v in run.manifest.optimizer.items() if k in settings} == settings
+        assert "amsgrad" not in run.manifest.optimizer
+    sgd = torch.optim.SGD(model.parameters(), lr=0.1)
+    with gradscope.watch(model, [sgd, adam]) as scope:
+        pass
+    assert scope.run.manifest.optimizer["0"] == {"name": "SGD", "lr": 0.1}
+    assert scope.run.manifest.optimizer["1"]["name"] == "AdamW"
+    assert gradscope.watch(model).run.manifest.optimizer == {}
+
+
 def test_a_loop_that_never_calls_step_is_told() -> None:
     model = nn.Linear(2, 2)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)

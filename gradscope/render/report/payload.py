@@ -172,7 +172,13 @@ def _events(found: Events, steps: int) -> dict[str, list[list[int]]]:
 def _settings(run: Run) -> Iterator[tuple[str, str]]:
     """What made the run, key by key: its config, or, where it was watched, where it ran and how it was recorded."""
     manifest = run.manifest
-    for section, of in (("", manifest.config), ("environment.", manifest.environment), ("recording.", manifest.recording)):
+    optimizer = ("optimizer.", manifest.optimizer)
+    for section, of in (
+        ("", manifest.config),
+        optimizer,
+        ("environment.", manifest.environment),
+        ("recording.", manifest.recording),
+    ):
         for path, setting in flattened(of or {}).items():
             yield f"{section}{path}", value(setting)
 

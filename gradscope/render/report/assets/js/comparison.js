@@ -16,7 +16,7 @@ function showComparison(section, holder) {
   parts.push(element("h3", {}, "What was set up differently"));
   parts.push(found.differences.length
     ? scrolled(table(["", "", ...names], found.differences.map(([section, path, values]) => [section, plain(path), ...values.map((v) => plain(v))])))
-    : element("p", { class: "quiet" }, "Nothing."));
+    : element("p", { class: "quiet" }, "Nothing that was recorded."));
   holder.replaceChildren(...parts);
 }
 
