@@ -220,7 +220,9 @@ class Recorder:
         host["wall_seconds"] = now - self._began
         raw, clipped = moments.finish()
         full = PARAMETERS in self._plan
-        if raw is None and moments.stepped and full:
+        if full and moments.sees_steps and not moments.stepped:
+            self.parameters.of_weights.not_stepped()
+        elif raw is None and moments.stepped and full:
             raw = self.parameters.nothing(full=True)  # what is known of the weights stands without it
         if raw is not None:
             row, of_step = rows.parameter_row(self.step_index, self.parameters, raw, clipped, full=full)

@@ -50,6 +50,13 @@ class Weights:
             self._begin_at([scratch.flat for scratch in self._old])
 
     @torch.no_grad()
+    def not_stepped(self) -> None:
+        """After a step that no optimizer took: displacement is counted from its weights too, if it is the first."""
+        if self._start is None:
+            self._load_old()
+            self._begin_at([scratch.flat for scratch in self._old])
+
+    @torch.no_grad()
     def after_step(self) -> dict[str, Tensor]:
         """Weight and update norms (n,), and scalars of the step: its update, relative to the weights, and displacement."""
         if not self._copies or self._start is None or self._start_norm is None:

@@ -367,6 +367,24 @@ def test_a_parameter_that_is_not_loaded_yet_is_left_out() -> None:
     assert {p.layer for p in scope.run.catalogue.parameters} == {"0", "2"}
 
 
+def test_displacement_is_counted_from_the_first_step_though_no_optimizer_takes_it() -> None:
+    torch.manual_seed(0)
+    model = mlp()
+    start = torch.cat([p.detach().double().flatten() for p in model.parameters()])
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with watch(model, optimizer, every={"parameters": 2}) as scope:
+        for k, (x, y) in enumerate(batches(5)):
+            optimizer.zero_grad()
+            loss = cross_entropy(model, x, y)
+            loss.backward()
+            if k > 0:
+                optimizer.step()
+            scope.step(loss)
+            far = norm(torch.cat([p.detach().double().flatten() for p in model.parameters()]) - start)
+            recorded = value(scope.run, "steps", "displacement_norm", k)
+            assert recorded is None if k in (0, 1, 3) else recorded == pytest.approx(far, rel=1e-9), k
+
+
 def test_a_model_that_becomes_one_of_float64_is_read_in_it() -> None:
     torch.manual_seed(0)
     model = mlp()
