@@ -89,9 +89,8 @@ def short_norms(stacked: Tensor) -> Tensor:
             norms = torch.hypot(norms, torch.linalg.vector_norm(flat[:, whole:], dim=1).double())
     else:
         norms = torch.linalg.vector_norm(flat, dim=1).double()
-    for i, norm in enumerate(cast(list[float], norms.tolist())):
-        if not SAFE[0] <= norm <= SAFE[1]:
-            norms[i] = exact_norm(stacked[i])
+    if suspect := [i for i, norm in enumerate(norms.tolist()) if not SAFE[0] <= norm <= SAFE[1]]:
+        norms[suspect] = torch.linalg.vector_norm(stacked[suspect].reshape(len(suspect), -1).double(), dim=1)
     return norms
 
 

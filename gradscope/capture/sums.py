@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,7 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from gradscope.capture.piles import Key, Memory, Question
-from gradscope.record.grid import Bools, Entity, Floats
+from gradscope.record.grid import Bools, Entity, Floats, Ints
 
 SUMS = ("forward", "squares", "sums", "backward", "backward_in", "saturated")
 """What is added up over the micro-batches and processes."""
@@ -67,6 +68,16 @@ class Sums:
         for slots, entries in self.shared:
             np.add.at(counts[2], slots, entries)
         return counts
+
+    @cached_property
+    def _shared_gradients(self) -> tuple[Ints, Ints, Bools]:
+        """Slots of the inputs and outputs in ``same``, and where it is not known what of the gradient is the input's: something
+        else has consumed that output in another micro-batch, or a part was lost.
+        """
+        arrivals = Counter(self.order.get("backward", ()))
+        pairs = np.array(list(self.same), np.intp).reshape(-1, 2)
+        unknown = [n != arrivals[of] or ("backward", of) in self.lost for (_, of), n in self.same.items()]
+        return pairs[:, 0], pairs[:, 1], np.array(unknown, bool)
 
     def complete(self, arrived: Mapping[str, Floats]) -> tuple[dict[str, Floats], dict[str, Bools]]:
         """The columns (k, E) of k steps, in order, E the slots in ``kept``, and where each is valid."""
@@ -131,13 +142,10 @@ class Sums:
                     np.add.at(total.T, order, arrived[column].T)
                 seen[:, order] = True
             sums[column], have[column] = total, seen
-        for inside, outside in self.same:
-            sums["backward_in"][:, inside] += sums["backward"][:, outside]
-            have["backward_in"][:, inside] = True
-        for (inside, outside), times in self.same.items():
-            # else something else has consumed that output in another micro-batch: what this input had of it is not known
-            if self.order["backward"].count(outside) != times or ("backward", outside) in self.lost:
-                have["backward_in"][:, inside] = False
+        inside, outside, unknown = self._shared_gradients
+        np.add.at(sums["backward_in"].T, inside, sums["backward"][:, outside].T)
+        have["backward_in"][:, inside] = True
+        have["backward_in"][:, inside[unknown]] = False
         for column, slot in self.lost:
             have[column][:, slot] = False
         return sums, have, self.counts
