@@ -20,7 +20,7 @@ from gradscope.capture.exchange import exchanged
 from gradscope.capture.packing import NARROW, long_norm, short_norms, wide
 from gradscope.capture.piles import Memory, Pile
 from gradscope.capture.sums import LOST, SUMS, Sums
-from gradscope.capture.units import LIMIT, by_unit, head, unblocked, units_last
+from gradscope.capture.units import LIMIT, any_of_each, by_unit, head, unblocked, units_last
 
 WAITING_LIMIT = 1_048_576
 """Entries that may wait to be read together: what watching adds to the memory of a step at most."""
@@ -53,8 +53,9 @@ class Gather:
         """Slots whose output got two gradients in one turn: the norm of their sum is not known."""
         self._held: dict[int, tuple[int, Tensor, int]] = {}
         """By identity, input gradients that may be what arrives at the output which the input is: slot, tensor and version."""
-        self._same: Counter[tuple[int, int]] = Counter()
-        """Slots of an input and of an output, and how often the gradient of the one was that of the other: it is read once."""
+        self._inside: list[int] = []
+        self._outside: list[int] = []
+        """Slots of inputs and of the outputs whose gradient was theirs: it is read once."""
         self._reached: defaultdict[int, set[int]] = defaultdict(set)
         """By turn, the slots to whose output a gradient came back; a turn that is not here does not count."""
         self._seen: list[tuple[int, list[int], int, int]] = []
@@ -128,7 +129,8 @@ class Gather:
         reached.add(slot)
         if self._held and (held := self._held.get(id(gradient))) is not None and held[2] == gradient._version:
             del self._held[id(gradient)]
-            self._same[held[0], slot] += 1
+            self._inside.append(held[0])
+            self._outside.append(slot)
         if pile is not None:
             self.wait(pile, slot, gradient, entries)
             return
@@ -194,7 +196,7 @@ class Gather:
         self._alive = {key: alive for key, alive in self._alive.items() if alive[0] not in gone}
         self._seen = [seen for seen in self._seen if seen[0] not in gone]
         self._shared = [shared for shared in self._shared if shared[0] not in gone]
-        for kept in (self._held, self._same, self._reached, self.repeated):
+        for kept in (self._held, self._inside, self._outside, self._reached, self.repeated):
             kept.clear()
 
     def seen(self) -> list[int]:
@@ -219,10 +221,10 @@ class Gather:
                     joined = joined / processes.world**2 if processes.many else joined
                     joined = joined if inverse_scale is None else joined * inverse_scale.to(joined).square()
                 vectors[column] = joined
-        passing = [self._passing_units(slots, alive) for slots, alive in self._units_by_width().values()]
+        passing = [any_of_each(slots, [a.to(self.device) for a in alive]) for slots, alive in self._units_by_width().values()]
         self._results, self._alive = [], {}
         lost = self._overwritten | {(column, slot) for slot in self.repeated for column in ("backward", "backward_in")}
-        slots_of = Counter(slot for slots, _ in passing for slot in slots)
+        slots_of = Counter(slot for slots, _ in passing for slot in slots) if len(passing) > 1 else Counter()
         lost |= {("dead", slot) for slot, widths in slots_of.items() if widths > 1}  # units of another number are other units
         seen = [(slots, rows, entries) for turn, slots, rows, entries in self._seen if turn in self._reached]
         shared = [(slots, entries) for turn, slots, entries in self._shared if turn in self._reached]
@@ -238,7 +240,7 @@ class Gather:
             shared,
             lost,
             self._by_slope,
-            self._same,
+            (self._inside, self._outside),
         )
         if processes.many:
             vectors, sums = exchanged(processes, sums, vectors, passing, self.device)
@@ -288,13 +290,3 @@ class Gather:
                 mine[0].extend(slots)
                 mine[1].append(alive)
         return widths
-
-    def _passing_units(self, slots: list[int], alive: list[Tensor]) -> tuple[list[int], Tensor]:
-        """(slots, units): which units of each passed something on in any of its micro-batches; each slot once."""
-        units = torch.cat([a.to(self.device) for a in alive])
-        once = list(dict.fromkeys(slots))
-        if len(once) < len(slots):
-            place = {slot: i for i, slot in enumerate(once)}
-            at = torch.tensor([place[s] for s in slots], device=self.device)
-            units = units.new_zeros((len(once), units.shape[1]), dtype=torch.float32).index_add_(0, at, units.float()) > 0
-        return once, units

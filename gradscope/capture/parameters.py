@@ -7,7 +7,6 @@ from copy import copy
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any, cast
-from weakref import ref
 
 import numpy as np
 import torch
@@ -21,16 +20,18 @@ from gradscope.record.grid import Bools
 
 
 class Marks:
-    """Which gradients there were, and the version of each; they are not kept alive."""
+    """Which gradients there were, and the version of each. They are held, until the step ends, so that no other takes their
+    place in memory; a weak reference to each would be work for Python's garbage collector.
+    """
 
     def __init__(self, grads: Sequence[Tensor | None]) -> None:
-        self.of = [_nothing if g is None else ref(g) for g in grads]
+        self.of = list(grads)
         self.versions = _versions(grads)
 
     def moved(self, grads: Sequence[Tensor | None]) -> list[bool]:
         """Which of them are not what they were."""
         pairs = zip(self.of, self.versions, grads, _versions(grads), strict=True)
-        return [of() is not g or before != now for of, before, g, now in pairs]
+        return [of is not g or before != now for of, before, g, now in pairs]
 
     def merged(self, other: Marks, mine: Bools) -> Marks:
         """Those in ``mine`` from the other."""
@@ -47,10 +48,6 @@ def _of_entries(gradient: Tensor, entries: int) -> dict[str, Tensor]:
         "zero_count": entries - torch.count_nonzero(gradient),
         "nonfinite_count": torch.count_nonzero(gradient - gradient),
     }
-
-
-def _nothing() -> None:
-    """In place of a reference to no gradient."""
 
 
 def _versions(grads: Sequence[Tensor | None]) -> list[int]:
@@ -109,7 +106,9 @@ class Parameters(Portions):
         """
         grads = [p.grad for p in self.items]
         marks = Marks(grads)
-        there = [g for g in grads if g is not None] if _nothing in marks.of else cast(list[Tensor], grads)
+        there = [g for g in grads if g is not None]
+        if len(there) == len(grads):
+            there = cast(list[Tensor], grads)
         kinds = kinds_of(there)
         dense = not self.special and all(layout is torch.strided for _, layout in kinds)
         tensors = grads if dense else [None if g is None else self._stored(g) for g in grads]

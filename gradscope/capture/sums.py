@@ -41,8 +41,8 @@ class Sums:
     """Columns and slots of which a part is missing."""
     by_slope: set[int]
     """Slots whose dead units are known by the activation's slope, not only by a gradient that is 0."""
-    same: Mapping[tuple[int, int], int]
-    """Slots of an input and of an output, and in how many micro-batches the gradient of the one was that of the other."""
+    same: tuple[list[int], list[int]]
+    """Slots of inputs and of the outputs whose gradient was theirs, once a micro-batch."""
     exchanged: bool = False
     """Whether the values come as one table, added up over the processes."""
 
@@ -74,9 +74,9 @@ class Sums:
         """Slots of the inputs and outputs in ``same``, and where it is not known what of the gradient is the input's: something
         else has consumed that output in another micro-batch, or a part was lost.
         """
-        arrivals = Counter(self.order.get("backward", ()))
-        pairs = np.array(list(self.same), np.intp).reshape(-1, 2)
-        unknown = [n != arrivals[of] or ("backward", of) in self.lost for (_, of), n in self.same.items()]
+        arrivals, times = Counter(self.order.get("backward", ())), Counter(zip(*self.same, strict=True))
+        pairs = np.array(list(times), np.intp).reshape(-1, 2)
+        unknown = [n != arrivals[of] or ("backward", of) in self.lost for (_, of), n in times.items()]
         return pairs[:, 0], pairs[:, 1], np.array(unknown, bool)
 
     def complete(self, arrived: Mapping[str, Floats]) -> tuple[dict[str, Floats], dict[str, Bools]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 LIMIT = 65_536
@@ -58,3 +59,14 @@ def units_last(stacked: Tensor, dim: int | None) -> Tensor:
 def unblocked(units: Tensor) -> Tensor:
     """Per unit, whether any row's gradient is not exactly 0: (..., rows, units) -> (..., units)."""
     return (units.amax(-2) != 0) | (units.amin(-2) != 0)
+
+
+def any_of_each(slots: list[int], flags: list[Tensor]) -> tuple[list[int], Tensor]:
+    """Slots and flags (..., units) that belong to them, a slot once a micro-batch: each slot once, with those set in any."""
+    units = torch.cat(flags)
+    once = list(dict.fromkeys(slots))
+    if len(once) < len(slots):
+        place = {slot: i for i, slot in enumerate(once)}
+        at = torch.tensor([place[s] for s in slots], device=units.device)
+        units = units.new_zeros((len(once), units.shape[1]), dtype=torch.float32).index_add_(0, at, units.float()) > 0
+    return once, units
