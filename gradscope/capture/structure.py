@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import is_
 from typing import Any
 
 from torch import nn
@@ -18,6 +19,8 @@ class Structure:
         self.root = root
         self.compiled = compiled
         self._handles: list[Any] = []
+        self._places: tuple[list[dict[str, nn.Parameter | None]], list[str], list[nn.Parameter]] = [], [], []
+        """Where each parameter was found: the module's own mapping, the key in it, and the parameter."""
         self._looks = 0
         self._for_parameters = self._for_modules = False
         """Whether something was registered since the last look."""
@@ -34,7 +37,10 @@ class Structure:
         self._handles = []
 
     def parameters(self) -> dict[nn.Parameter, str]:
-        return parameter_names(self.root)
+        names = parameter_names(self.root)
+        found = [(m._parameters, key, p) for m in self.root.modules() for key, p in m._parameters.items() if p in names]
+        self._places = [held for held, _, _ in found], [key for _, key, _ in found], [p for _, _, p in found if p is not None]
+        return names
 
     def modules(self) -> list[tuple[str, nn.Module]]:
         """All that could be layers, under their public names."""
@@ -44,14 +50,20 @@ class Structure:
     def has_others(self, parameters: Sequence[nn.Parameter], names: Sequence[str], *, surely: bool = False) -> bool:
         """Whether the model has other parameters than these now, or calls them otherwise.
 
-        For what was done past the registrations it is looked at looks 1, 2, 4 ... and every 64 too, and ``surely`` now.
+        What was put in a parameter's place past the registrations shows at once; for what was added so, the whole model is
+        looked at in looks 1, 2, 4 ... and every 64 too, and ``surely`` now.
         """
         looks = self._looks = self._looks + 1
-        if not (surely or self._for_parameters) and looks & (looks - 1) and looks % 64:
+        told = surely or self._for_parameters or self._replaced()
+        if not told and looks & (looks - 1) and looks % 64:
             return False
         self._for_parameters = False
         now = self.parameters()
         return list(now.values()) != list(names) or any(p is not q for p, q in zip(now, parameters, strict=True))
+
+    def _replaced(self) -> bool:
+        held, keys, found = self._places
+        return not all(map(is_, map(dict.get, held, keys), found))
 
     def changed_modules(self) -> list[tuple[str, nn.Module]] | None:
         """The modules, if some may be new; None as long as none was registered anywhere."""

@@ -407,6 +407,23 @@ def test_a_model_that_becomes_one_of_float64_is_read_in_it() -> None:
             assert value(scope.run, "steps", "displacement_norm", k) == pytest.approx(far, rel=1e-9), k
 
 
+def test_a_parameter_put_in_another_s_place_without_a_word_is_read_at_once() -> None:
+    """As loaders do, past the module's own assignment."""
+    torch.manual_seed(0)
+    model, norms = mlp(), dict[tuple[int, str], float]()
+    with watch(model, every={"gradients": 1}) as scope:
+        for k, (x, y) in enumerate(batches(14)):
+            if k == 11:
+                model[2]._parameters["weight"] = nn.Parameter(3.0 * torch.randn(8, 8))  # type: ignore[union-attr, index]
+            model.zero_grad()
+            loss = cross_entropy(model, x, y)
+            loss.backward()
+            norms |= {(k, name): norm(p.grad) for name, p in model.named_parameters() if p.grad is not None}
+            scope.step(loss)
+    for (k, name), expected in norms.items():
+        assert value(scope.run, "parameters", "grad_norm", k, (name, 0)) == pytest.approx(expected, rel=1e-9), (k, name)
+
+
 def test_a_parameter_that_changes_its_name_goes_on_under_the_new_one() -> None:
     torch.manual_seed(0)
     model = mlp()
