@@ -39,6 +39,8 @@ class Anchor:
         self._handles: list[Any] = []
         self._asked: list[Any] = []
         """The parameters that tell, or the accumulators that do; while they are held they stay what they are."""
+        self._among: Sequence[nn.Parameter] = ()
+        """The parameters as they were when a backward was watched for last."""
         self._queued_in = -1
         self._tasks = 0
         """How many autograd tasks had begun when the last one that told of its end did, itself among them."""
@@ -55,7 +57,8 @@ class Anchor:
     def drop(self, parameters: Sequence[nn.Parameter]) -> None:
         """Before a step that watches for the end of backward."""
         self._queued_in = -1
-        if self.chosen and not all(chosen.requires_grad and any(chosen is p for p in parameters) for chosen in self.chosen):
+        others, self._among = parameters is not self._among, parameters
+        if self.chosen and not (all(p.requires_grad for p in self.chosen) and (not others or {*self.chosen} <= {*parameters})):
             self._ask_all()
         elif not self.chosen and self._steps_left == 0:
             common = [p for p in parameters if p in (self._common or ())]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from math import isfinite
+from operator import is_
 from typing import Any, cast
 
 import numpy as np
@@ -28,10 +29,13 @@ class Marks:
         self.of = list(grads)
         self.versions = _versions(grads)
 
-    def moved(self, grads: Sequence[Tensor | None]) -> list[bool]:
-        """Which of them are not what they were."""
-        pairs = zip(self.of, self.versions, grads, _versions(grads), strict=True)
-        return [of is not g or before != now for of, before, g, now in pairs]
+    def moved(self, grads: Sequence[Tensor | None], mine: Bools) -> bool:
+        """Whether one of those in ``mine`` is not what it was."""
+        versions = _versions(grads)
+        if self.versions == versions and all(map(is_, self.of, grads)):
+            return False
+        pairs = zip(mine, self.of, grads, self.versions, versions, strict=True)
+        return any(m and (of is not g or before != now) for m, of, g, before, now in pairs)
 
     def merged(self, other: Marks, mine: Bools) -> Marks:
         """Those in ``mine`` from the other."""
@@ -51,7 +55,7 @@ def _of_entries(gradient: Tensor, entries: int) -> dict[str, Tensor]:
 
 
 def _versions(grads: Sequence[Tensor | None]) -> list[int]:
-    return [0 if g is None else g._version for g in grads]
+    return [-1 if g is None else g._version for g in grads]
 
 
 @dataclass
@@ -96,7 +100,7 @@ class Parameters(Portions):
         """Whether a gradient of those in ``mine`` was changed, replaced or set since the reading."""
         if any(self.processes.sharded):
             return True  # a fused operation on a DTensor moves no version counter: what was not clipped shows at the flush
-        return any(m and moved for m, moved in zip(mine, reading.marks.moved([p.grad for p in self.items]), strict=True))
+        return reading.marks.moved([p.grad for p in self.items], mine)
 
     @torch.no_grad()
     def measure(self, *, full: bool, inverse_scale: Tensor | None = None) -> Reading:
@@ -106,9 +110,7 @@ class Parameters(Portions):
         """
         grads = [p.grad for p in self.items]
         marks = Marks(grads)
-        there = [g for g in grads if g is not None]
-        if len(there) == len(grads):
-            there = cast(list[Tensor], grads)
+        there = [g for g in grads if g is not None] if -1 in marks.versions else cast(list[Tensor], grads)
         kinds = kinds_of(there)
         dense = not self.special and all(layout is torch.strided for _, layout in kinds)
         tensors = grads if dense else [None if g is None else self._stored(g) for g in grads]
