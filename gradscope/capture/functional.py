@@ -48,7 +48,7 @@ class Functional:
                 self.known[key] = activation
                 self.names[key[0]] = type(module).__name__
             inputs = inputs_of(node)
-            if activation is None or self.known.get(key) != activation or inputs is None:
+            if activation is None or not activation.asks_inputs or self.known.get(key) != activation or inputs is None:
                 continue
             slot, dim = gather.memory.slots[key], unit_dim(self.modules[key[0]], inputs)
             if width(inputs, dim) == gather.memory.widths[slot]:  # of a part of the units nothing can be said of all

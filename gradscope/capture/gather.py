@@ -112,8 +112,6 @@ class Gather:
 
     def inputs(self, slot: int, inputs: Tensor, dim: int, activation: Activation, pile: Pile | None = None) -> None:
         """An activation's inputs: the share of its entries on a flat part, or which units pass something on."""
-        if not activation.asks_inputs:
-            return
         if pile is None:
             inputs = head(inputs.detach())
             pile = self.memory.pile("inputs", inputs, dim, activation)

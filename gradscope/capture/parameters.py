@@ -129,7 +129,8 @@ class Parameters(Portions):
         if full:
             self._square = torch.dot(norm, norm)
             of_all["grad_max"] = self.processes.maxima(self.join(maxima))
-            of_all["zero_count"] = self.processes.sums(self._without_stored(self.join(zeros), grads))
+            zero = self.join(zeros)
+            of_all["zero_count"] = self.processes.sums(zero if dense else self._without_stored(zero, grads))
             # where the norms are finite all entries are; but only a CPU tells that without waiting for it
             if self.on_cpu and isfinite(self._square.item()):
                 of_all["nonfinite_count"] = torch.zeros_like(norm)
@@ -148,8 +149,9 @@ class Parameters(Portions):
                     of_all[name] = of_all[name] * inverse_scale.to(of_all[name])
         reading = Reading(of_all, present, marks, there is grads)
         if full:  # a large sparse gradient's entries are not where its like's are
-            big = [g for g, t in zip(grads, tensors, strict=True) if g is not None and t is not None and t.numel() != g.numel()]
-            self._in_scratch = reading if self.special or not big else None
+            pairs = () if dense or self.special else zip(grads, tensors, strict=True)
+            placed = all(g is None or t is None or t.numel() == g.numel() for g, t in pairs)
+            self._in_scratch = reading if placed else None
         return reading
 
     def nothing(self, *, full: bool) -> Reading:

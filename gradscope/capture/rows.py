@@ -50,7 +50,7 @@ def parameter_row(
             of_step.update(weights)
         if (cosine := parameters.cosine(raw)) is not None:
             of_step["grad_cosine"] = cosine
-        host["frozen"] = np.array([float(not p.requires_grad) for p in parameters.items])
+        host["frozen"] = np.array([not p.requires_grad for p in parameters.items], np.float64)
     return Pending("parameters", step, parameters.entities, host, device, valid), of_step
 
 
