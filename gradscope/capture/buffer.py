@@ -49,7 +49,7 @@ class Buffer:
         rows, self._rows, self.size = self._rows, [], 0
         alike: dict[tuple[object, ...], list[Pending]] = {}
         for row in rows:
-            device = tuple([(name, t.numel()) for name, t in row.device.items()])
+            device = tuple([(name, t.numel(), t.dtype, t.device) for name, t in row.device.items()])
             alike.setdefault((row.table, row.entities, tuple(row.host), device, tuple(row.valid), row.complete), []).append(row)
         groups = list(alike.values())
         arrived = iter(_to_host([[row.device[name] for row in group] for group in groups for name in group[0].device]))
@@ -73,7 +73,7 @@ def _stacked(values: list[Any], entities: int) -> Floats:
 
 
 def _to_host(groups: list[list[Tensor]]) -> list[Floats]:
-    """Tensors of one size as a float64 array (k, size) each; one copy per device, not one per tensor."""
+    """Tensors of one size, type and device as a float64 array (k, size) each; one copy per device, not one per tensor."""
     result: list[Floats] = [np.empty(0)] * len(groups)
     places: dict[tuple[torch.device, torch.dtype], list[int]] = {}
     for i, tensors in enumerate(groups):

@@ -113,8 +113,7 @@ class Memory:
         if len(places) < k or whole is not room:
             if len(self._places) >= SHAPES_LIMIT:
                 self._places.clear()
-            fit = room.numel() // max(1, first.numel())
-            places = list(room[: fit * first.numel()].view(fit, *first.shape).unbind(0))
+            places = list(room[:entries].view(k, *first.shape).unbind(0))
             self._places[key] = room, places
         torch._foreach_copy_(places[:k], tensors)
         return room[:entries].view(k, *first.shape)
