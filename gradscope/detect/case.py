@@ -54,6 +54,8 @@ PATIENCE = Threshold(
 )
 FEWEST_BAD = 3
 """Steps in a row that are no accident where none of them was taken."""
+GRADIENTS = (("parameters", "grad_norm"), ("layers", "backward_norm"), ("timesteps", "backward_norm"))
+"""Where gradients are recorded, by table and column. Without any of them there is nothing to call healthy."""
 LEARNED = (ACHIEVED, OWN_SPREAD)
 """What ``Case.achieved`` compares with."""
 
@@ -94,6 +96,15 @@ class Case:
     @property
     def step_count(self) -> int:
         return self.steps[1] - self.steps[0] + 1
+
+    @cached_property
+    def blind(self) -> bool:
+        """Whether no gradient was recorded at any step, those left out of a thinned table included."""
+        seen = ((table, column, self.run.grid(table, column)) for table, column in GRADIENTS)
+        return all(
+            grid.empty and all(self.run.series(table, column, name).empty for name in dict.fromkeys(grid.names))
+            for table, column, grid in seen
+        )
 
     @property
     def patient(self) -> bool:

@@ -46,10 +46,15 @@ def reported(case: Case, settings: Settings = Settings()) -> Report:
     """The report on a case that was judged."""
     said = [f for name, rule in ordered().items() if settings.wants(name, rule.CODE) for f in case.found[name]]
     serious = any(f.severity.rank >= Severity.WARNING.rank for found in case.found.values() for f in found)
-    return Report(case.run.name, case.run.step_count, tuple(ranked(said)), None if serious else _remark(case))
+    remark = None if serious else _remark(case)
+    return Report(case.run.name, case.run.step_count, tuple(ranked(said)), remark, gradients=not case.blind)
 
 
 def _remark(case: Case) -> str | None:
+    if case.blind:
+        if not any(parameter.trainable for parameter in case.run.catalogue.parameters):
+            return "No gradient was recorded: nothing that was watched is trainable."
+        return "No gradient was recorded: another model is trained than the one that is watched, or gradients are never read."
     if not case.stalled:
         return None
     steps = case.run.step_count

@@ -26,7 +26,7 @@ class Severity(StrEnum):
 
 
 class Verdict(StrEnum):
-    """What the findings come to; inconclusive is a run with too little record to judge."""
+    """What the findings come to; inconclusive is one with too little record to judge, without a step or without a gradient."""
 
     HEALTHY = "healthy"
     PATHOLOGICAL = "pathological"
@@ -92,8 +92,8 @@ class Finding:
 class Report:
     """The verdict on one run. ``findings`` are sorted: worst first, then by code and first layer.
 
-    ``remark`` says where a healthy verdict is worth little: a training that has not learned yet. ``known`` counts findings
-    that a baseline holds, which are left out.
+    ``remark`` says where a healthy verdict is worth little, as of a training that has not learned yet, and why there is none.
+    ``known`` counts findings that a baseline holds, which are left out. ``gradients`` says whether any gradient was recorded.
     """
 
     run: str
@@ -101,12 +101,13 @@ class Report:
     findings: tuple[Finding, ...] = field(default=())
     remark: str | None = None
     known: int = 0
+    gradients: bool = True
 
     @property
     def verdict(self) -> Verdict:
         if self.worst is not None and self.worst.rank >= Severity.WARNING.rank:
             return Verdict.PATHOLOGICAL
-        return Verdict.HEALTHY if self.steps else Verdict.INCONCLUSIVE
+        return Verdict.HEALTHY if self.steps and self.gradients else Verdict.INCONCLUSIVE
 
     @property
     def worst(self) -> Severity | None:

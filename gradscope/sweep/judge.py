@@ -16,10 +16,10 @@ ENDS = {Status.FINISHED: End.FINISHED, Status.STOPPED: End.STOPPED, Status.INTER
 
 
 def judged(run: Run, config: Config, network: Mapping[str, float]) -> Outcome:
-    """The outcome of a run. Its verdict leaves out what its config ignores; where there is none, the last note says why."""
+    """The outcome of a run. Its verdict leaves out what its config ignores; of none, the last note or the remark says why."""
     end = ENDS.get(run.status, End.FAILED)
     report = check(run, Settings(ignore=config.detect.ignore))
     codes = tuple(dict.fromkeys(f.code for f in report.findings if f.severity is not Severity.INFO))
-    notes = run.manifest.notes if report.verdict is Verdict.INCONCLUSIVE else ()
-    reason = run.manifest.reason if end is not End.FINISHED else next(iter(notes[-1:]), None)
+    unjudged = next(iter(run.manifest.notes[-1:]), report.remark) if report.verdict is Verdict.INCONCLUSIVE else None
+    reason = run.manifest.reason if end is not End.FINISHED else unjudged
     return Outcome(end, reason, report.verdict.value, codes, measured(run), network)

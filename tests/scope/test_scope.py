@@ -289,6 +289,22 @@ def test_arguments_that_cannot_be_leave_no_folder_in_the_way(tmp_path: Path, giv
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("why", ["another model is trained", "nothing that was watched is trainable"])
+def test_a_model_that_no_gradient_reaches_is_not_called_healthy(why: str) -> None:
+    trained, watched = nn.Linear(4, 1), nn.Linear(4, 1).requires_grad_("another" in why)
+    optimizer = torch.optim.SGD(trained.parameters(), lr=0.1)
+    with gradscope.watch(watched, torch.optim.SGD(watched.parameters(), lr=0.1)) as scope:
+        for _ in range(20):
+            optimizer.zero_grad()
+            loss = trained(torch.ones(8, 4)).square().mean()
+            loss.backward()
+            optimizer.step()
+            scope.step(loss)
+    report = scope.check()
+    assert report.verdict is gradscope.Verdict.INCONCLUSIVE
+    assert why in str(report)
+
+
 def test_what_takes_the_steps_is_kept_as_it_was_set(tmp_path: Path) -> None:
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     adam = torch.optim.AdamW(

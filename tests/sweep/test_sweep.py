@@ -24,6 +24,7 @@ from gradscope.sweep.outcome import End, Outcome
 from gradscope.sweep.table import read_table
 from gradscope.training.config import load_config
 from gradscope.training.loop import train
+from tests import synthetic
 from tests.cli.conftest import gradscope, interrupted
 from tests.sweep.conftest import SWEEP
 
@@ -233,6 +234,8 @@ def test_a_point_whose_recording_ended_early_says_why_it_has_no_verdict(again: P
     outcome = judged(unseen, config, {})
     assert (outcome.end, outcome.verdict) == (End.FINISHED, "inconclusive")
     assert outcome.reason == "recording ended at step 0: RuntimeError: broken"
+    never = judged(synthetic.absent(), config, {})
+    assert (never.verdict, never.reason[:24] if never.reason else None) == ("inconclusive", "No gradient was recorded")
 
 
 def test_what_a_process_does_once_is_told_apart_in_the_first_point_of_each(swept: Path) -> None:

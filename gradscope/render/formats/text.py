@@ -53,8 +53,8 @@ def _headline(report: Report, run: Run | None) -> Text:
     )
     if report.known:
         found += f", {report.known:,} known"
-    if not report.steps:
-        found = "no step was recorded"
+    if not (report.steps and report.gradients):
+        found = f"no {'gradient' if report.steps else 'step'} was recorded"
     return Text.assemble(
         (f"{sign} {report.verdict.value}", style),
         f": {found}   ",
