@@ -44,10 +44,19 @@ def check(run: Run, settings: Settings = Settings(), *, remedies: bool = True) -
 
 def reported(case: Case, settings: Settings = Settings()) -> Report:
     """The report on a case that was judged."""
-    said = [f for name, rule in ordered().items() if settings.wants(name, rule.CODE) for f in case.found[name]]
+    rules = ordered()
+    asked = {name: settings.wants(name, rule.CODE) for name, rule in rules.items()}
+    said = [f for name in rules if asked[name] for f in case.found[name]]
     serious = any(f.severity.rank >= Severity.WARNING.rank for found in case.found.values() for f in found)
     remark = None if serious else _remark(case)
-    return Report(case.run.name, case.run.step_count, tuple(ranked(said)), remark, gradients=not case.blind)
+    return Report(
+        case.run.name,
+        case.run.step_count,
+        tuple(ranked(said)),
+        remark,
+        gradients=not case.blind,
+        not_asked=tuple(sorted(rule.CODE for name, rule in rules.items() if not asked[name])),
+    )
 
 
 def _remark(case: Case) -> str | None:

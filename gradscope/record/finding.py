@@ -11,6 +11,8 @@ from gradscope.record import notebook
 
 SCHEMA_VERSION = 1
 """Version of the JSON that ``Report.to_dict`` gives."""
+NAMED = 3
+"""Rules that were not asked are named where they are no more than this."""
 
 
 class Severity(StrEnum):
@@ -94,6 +96,7 @@ class Report:
 
     ``remark`` says where a healthy verdict is worth little, as of a training that has not learned yet, and why there is none.
     ``known`` counts findings that a baseline holds, which are left out. ``gradients`` says whether any gradient was recorded.
+    ``not_asked`` are the codes of the rules whose findings nobody wants to hear.
     """
 
     run: str
@@ -102,6 +105,7 @@ class Report:
     remark: str | None = None
     known: int = 0
     gradients: bool = True
+    not_asked: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> Verdict:
@@ -113,11 +117,18 @@ class Report:
     def worst(self) -> Severity | None:
         return max((f.severity for f in self.findings), key=lambda s: s.rank, default=None)
 
+    @property
+    def left_out(self) -> list[str]:
+        """``["GS101 not asked"]``, ``["11 rules not asked"]``, or nothing: what the verdict does not speak of."""
+        few = len(self.not_asked) <= NAMED
+        rules = ", ".join(self.not_asked) if few else f"{len(self.not_asked)} rules"
+        return [f"{rules} not asked"] if self.not_asked else []
+
     def __str__(self) -> str:
         """The verdict, and a line for each finding."""
-        steps = f"{self.steps:,} step{'' if self.steps == 1 else 's'}"
+        facts = [self.run, f"{self.steps:,} step{'' if self.steps == 1 else 's'}", *self.left_out]
         remark = [self.remark] if self.remark else []
-        return "\n".join([f"{self.verdict.value}: {self.run}, {steps}", *remark, *map(str, self.findings)])
+        return "\n".join([f"{self.verdict.value}: {', '.join(facts)}", *remark, *map(str, self.findings)])
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object of ``gradscope check --format json``; holds no NaN and no Infinity."""
@@ -128,6 +139,7 @@ class Report:
             "steps": self.steps,
             "remark": self.remark,
             "known": self.known,
+            "not_asked": list(self.not_asked),
             "findings": [f.to_dict() for f in self.findings],
         }
 

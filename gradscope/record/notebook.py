@@ -21,7 +21,8 @@ def of_report(report: Report) -> str:
     """The verdict, and a row for each finding with its evidence and what to do."""
     verdict = report.verdict.value
     found = f"{len(report.findings)} finding{'' if len(report.findings) == 1 else 's'}, " if report.findings else ""
-    head = f"<p><b>{_coloured(verdict)}</b> {escape(report.run)}: {found}{report.steps:,} steps</p>"
+    facts = ", ".join([f"{found}{report.steps:,} steps", *map(escape, report.left_out)])
+    head = f"<p><b>{_coloured(verdict)}</b> {escape(report.run)}: {facts}</p>"
     head += f"<p>{escape(report.remark)}</p>" if report.remark else ""
     if not report.findings:
         return f"<div>{head}</div>"

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gradscope.detect.engine import RULES
 from gradscope.record.reader import load_run
 from gradscope.signals.ratios import backward_ratio, predicted_backward_ratio
 from tests.cli.conftest import VANISHING, gradscope, interrupted
@@ -63,7 +64,7 @@ def test_json_is_all_of_stdout(here: Path) -> None:
     result = gradscope("run", "small.yaml", "--format", "json")
     verdict = json.loads(result.stdout)
     assert verdict["steps"] == 6
-    assert set(verdict) == {"schema_version", "run", "verdict", "steps", "remark", "known", "findings"}
+    assert set(verdict) == {"schema_version", "run", "verdict", "steps", "remark", "known", "not_asked", "findings"}
 
 
 def test_the_runs_folder_comes_from_the_option_or_the_environment(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,12 +105,25 @@ def test_ignoring_all_that_was_found_leaves_a_healthy_run(recorded: Path) -> Non
     assert result.exit_code == 0
 
 
+def test_a_verdict_says_which_rules_were_not_asked(recorded: Path) -> None:
+    """Else a healthy verdict of a few rules would look like one of all."""
+    codes = sorted(rule.CODE for rule in RULES.values())
+    alone = gradscope("check", recorded / "vanishing", "--select", "exploding-gradients").stdout
+    assert alone.startswith(f"✓ healthy: nothing found, {len(codes) - 1} rules not asked ")
+    without = gradscope("check", recorded / "vanishing", "--ignore", "GS102", "--ignore", "clipping-always-on")
+    assert ", GS102, GS305 not asked " in without.stdout.splitlines()[0]
+    told = json.loads(gradscope("check", recorded / "vanishing", "--ignore", "GS102", "--format", "json").stdout)
+    assert told["not_asked"] == ["GS102"]
+    assert "not asked" not in gradscope("check", recorded / "vanishing").stdout
+
+
 def test_the_rules_that_a_config_ignores_stay_ignored_unless_selected(here: Path) -> None:
     (here / "vanishing.yaml").write_text(VANISHING)
     words = ("run", "vanishing.yaml", "-q", "--fail-on", "warning", "--out", "ignored", "detect.ignore=[vanishing-gradients]")
     told = "error GS101 vanishing-gradients"
     assert told not in gradscope(*words).stdout
     assert told not in gradscope("check", "ignored").stdout
+    assert ", GS101 not asked " in gradscope("check", "ignored").stdout
     assert "GS101" not in gradscope("runs", "--runs-dir", ".").stdout
     assert told in gradscope("check", "ignored", "--select", "GS101").stdout
 

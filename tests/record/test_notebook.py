@@ -33,6 +33,10 @@ class Read(HTMLParser):
         self.text += data
 
 
+def test_rules_that_were_not_asked_are_told() -> None:
+    assert "1,200 steps, GS101 not asked" in Read(replace(report(), not_asked=("GS101",))._repr_html_()).text
+
+
 def report(*findings: Finding) -> Report:
     return Report(EVIL, 1200, findings)
 

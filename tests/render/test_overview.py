@@ -27,6 +27,14 @@ def test_a_healthy_run_is_called_healthy():
     assert "✓ healthy" in words(plot(run, reports=[report]))
 
 
+def test_rules_that_were_not_asked_stand_beside_the_verdict():
+    run, report = case("shallow")
+    assert any(
+        text.endswith(", finished, GS101 not asked")
+        for text in words(plot(run, reports=[replace(report, not_asked=("GS101",))]))
+    )
+
+
 def test_without_a_report_no_verdict_is_made_up():
     said = words(plot(case("shallow")[0]))
     assert not any(verdict in text for text in said for verdict in ("healthy", "pathological", "inconclusive"))

@@ -71,7 +71,12 @@ def _verdict(figure: theme.Page, runs: Sequence[Run], reports: Sequence[Report])
             x = write(x, f"{theme.VERDICT_SIGN[verdict]} {verdict}", **look) + 0.15
         x = write(x, plain(name, 60), size=large, weight="bold") + 0.15
         depth = sum(layer.trunk for layer in run.catalogue.layers)
-        facts = [count(depth, "layer"), count(run.step_count, "step"), run.status.value]
+        facts = [
+            count(depth, "layer"),
+            count(run.step_count, "step"),
+            run.status.value,
+            *(reports[i].left_out if reports else ()),
+        ]
         if reports and len(reports[i].findings) > len(_spelt_out(runs, reports[i])):
             facts.append(f"{len(reports[i].findings):,} findings, the worst first")
         write(x, ", ".join(facts), size=9.5, color=theme.QUIET)

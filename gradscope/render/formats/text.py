@@ -51,8 +51,7 @@ def _headline(report: Report, run: Run | None) -> Text:
     found = ", ".join(count(n, s.value) for s, n in kinds if n and s is not Severity.INFO) or (
         "nothing serious" if report.findings else "nothing new" if report.known else "nothing found"
     )
-    if report.known:
-        found += f", {report.known:,} known"
+    found = ", ".join([found, *([f"{report.known:,} known"] if report.known else []), *report.left_out])
     if not (report.steps and report.gradients):
         found = f"no {'gradient' if report.steps else 'step'} was recorded"
     return Text.assemble(

@@ -84,6 +84,7 @@ def _run(run: Run, report: Report, label: str, shown: Sequence[Shown], most: int
             count(depth, "layer"),
             count(report.steps, "step"),
             ended(run),
+            *report.left_out,
             *([report.remark.rstrip(".")] if report.remark else []),
         ],
         "created": run.manifest.created,
