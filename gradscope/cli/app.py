@@ -5,6 +5,9 @@ from __future__ import annotations
 import errno
 import sys
 import traceback
+import warnings
+from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -25,7 +28,7 @@ from gradscope.cli.runs import runs
 from gradscope.cli.schema import schema
 from gradscope.cli.sweep import sweep
 from gradscope.cli.terminal import INTERRUPTED, complain, warn
-from gradscope.errors import GradscopeError
+from gradscope.errors import GradscopeError, GradscopeWarning
 
 MACHINE_ERRORS = {errno.EACCES, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENOSPC, errno.EPERM, errno.EROFS}
 """What a disk or its rights may say at any moment, wherever a file is touched: no fault of the program."""
@@ -90,12 +93,21 @@ def gradscope(
 
 def main() -> None:
     """Entry point of the command. Does not return."""
+    warnings.showwarning = partial(_show_warning, warnings.showwarning)
     try:
         app()
     except Exception:
         traceback.print_exc()
         warn("this is a bug in gradscope, not in your input; please report it with the lines above and `gradscope info`")
         sys.exit(BUG)
+
+
+def _show_warning(otherwise: Callable[..., None], message: Warning, category: type[Warning], *where: Any) -> None:
+    """A warning of ours without the line of code at which it arose: it is about what was typed."""
+    if issubclass(category, GradscopeWarning):
+        warn(str(message))
+    else:
+        otherwise(message, category, *where)
 
 
 def _warn_of_namesake() -> None:

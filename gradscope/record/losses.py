@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 
-from gradscope.errors import RecordLostWarning
+from gradscope.errors import RecordLostWarning, warn
 from gradscope.record.manifest import Manifest
 
 
@@ -26,7 +25,7 @@ class Losses:
         if not self._told:
             self._told = True
             message = f"{self.where}: the record cannot be stored ({reason}); the training goes on, what is lost is counted"
-            warnings.warn(message, RecordLostWarning, stacklevel=3)
+            warn(message, RecordLostWarning)
 
     def stated(self, manifest: Manifest) -> Manifest:
         """The manifest with ``recording.lost_rows`` and ``recording.lost_reason``, where anything was lost."""

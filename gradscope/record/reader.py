@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from gradscope.errors import FormatVersionError, GradscopeWarning, RunFolderError, did_you_mean
+from gradscope.errors import FormatVersionError, GradscopeWarning, RunFolderError, did_you_mean, warn
 from gradscope.record.files import MANIFEST, table_files
 from gradscope.record.grid import Block, Grid, Ints, assemble, union
 from gradscope.record.lock import is_being_written
@@ -132,7 +131,7 @@ class FolderTable:
             if files.complete:
                 break
         else:
-            warnings.warn(f"{self._folder}: some of its files are missing", GradscopeWarning, stacklevel=5)
+            warn(f"{self._folder}: some of its files are missing", GradscopeWarning)
         found: list[tuple[int, Source]] = [(first, Part(path)) for first, _, path in files.parts]
         found += [(number, sort_rows(read_journal(path, self._table), self._table)) for number, path in files.journals]
         sources = [source for _, source in sorted(found, key=lambda item: item[0])]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from gradscope.capture.cadence import Cadence, cadence
 from gradscope.capture.recorder import Recorder
 from gradscope.detect.engine import Settings, check, require_rules
-from gradscope.errors import RecordingWarning, UsageError
+from gradscope.errors import RecordingWarning, UsageError, warn
 from gradscope.record.finding import Finding, Report
 from gradscope.record.grid import Block
 from gradscope.record.manifest import Manifest, Status
@@ -277,7 +276,7 @@ class Scope:
         """Says once what could not be seen, and keeps it in the manifest."""
         if text not in self._notes:
             self._notes[text] = None
-            warnings.warn(text, RecordingWarning, stacklevel=2)
+            warn(text, RecordingWarning)
 
     def _judged(self) -> Report:
         """The verdict so far; an error on the way to it ends the judging, never the training."""

@@ -3,13 +3,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
 
 from gradscope.cli import terminal
 from gradscope.cli.app import BUG, main
-from gradscope.errors import ConfigError, UsageError
+from gradscope.errors import ConfigError, RecordingWarning, UsageError, warn
 
 
 def test_an_error_is_a_message_and_a_hint_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
@@ -60,6 +61,24 @@ def test_an_error_that_nobody_foresaw_does_not_look_like_a_finding(
     error = capsys.readouterr().err
     assert "ZeroDivisionError" in error
     assert error.splitlines()[-1].startswith("warning: this is a bug in gradscope")
+
+
+def test_a_warning_of_ours_is_a_line_and_one_of_others_says_where_it_arose(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def warned(*_: object) -> None:
+        warn("layers: the model is compiled", RecordingWarning)
+        warnings.warn("theirs", UserWarning, stacklevel=1)
+
+    monkeypatch.setattr(sys, "argv", ["gradscope", "schema"])
+    monkeypatch.setattr("gradscope.cli.schema.deliver", warned)
+    with warnings.catch_warnings(), pytest.raises(SystemExit):
+        warnings.simplefilter("default")
+        main()
+    ours, theirs, *_ = capsys.readouterr().err.splitlines()
+    assert ours == "warning: layers: the model is compiled"
+    assert theirs.startswith(f"{__file__}:")
+    assert theirs.endswith(": UserWarning: theirs")
 
 
 def test_a_full_disk_is_a_message(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import linecache
 import pickle
 import sys
 import traceback
@@ -336,6 +337,42 @@ def test_a_loop_that_never_calls_step_is_told() -> None:
     assert scope.run.manifest.notes[0].startswith("no step was recorded: ")
     with gradscope.watch(model, optimizer):  # nothing was trained: there is nothing to miss
         pass
+
+
+class Packed(Recurrent):
+    def forward(self, x: Tensor) -> Tensor:
+        packed = nn.utils.rnn.pack_padded_sequence(x[..., None], torch.full((len(x),), x.shape[1]), batch_first=True)
+        return self.head(self.rnn(packed)[1][0][-1])
+
+
+@pytest.mark.parametrize("at", ["loss.backward()", "scope.step(loss)", "scope.close()"])
+def test_a_warning_points_at_the_line_of_the_training_that_it_came_from(at: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever called whom on the way there: torch calls our hooks."""
+    from gradscope.capture.parameters import Parameters
+
+    def broken(self: Parameters, **_: Any) -> None:
+        raise RuntimeError("made to fail")
+
+    if at == "loss.backward()":
+        monkeypatch.setattr(Parameters, "measure", broken)
+    model, x = Packed() if at == "scope.step(loss)" else mlp(), torch.randn(12, 6)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    scope = gradscope.watch(model, optimizer, every=1)
+    scope.__enter__()
+
+    def loop() -> None:
+        loss = model(x).square().mean()
+        loss.backward()
+        optimizer.step()
+        if at != "scope.close()":
+            scope.step(loss)
+        scope.close()
+
+    with pytest.warns(RecordingWarning) as told:
+        loop()
+    (warning,) = told
+    assert warning.filename == __file__
+    assert at in linecache.getline(warning.filename, warning.lineno)
 
 
 def test_a_traceback_has_the_hint(tmp_path: Path) -> None:
