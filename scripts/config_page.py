@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gradscope.cli.schema import config_schema
+from gradscope.numbers import exact
 from gradscope.strict.writing import dump
 from gradscope.training.config import Config
 
@@ -133,7 +134,7 @@ def _default(part: Schema) -> str:
     value = part.get("default")
     if isinstance(value, dict) and value:
         return f"`{value['name']}`" if "name" in value else "its defaults"
-    return f"`{f'{value:g}' if isinstance(value, float) else value if isinstance(value, str) else json.dumps(value)}`"
+    return f"`{exact(value) if isinstance(value, float) else value if isinstance(value, str) else json.dumps(value)}`"
 
 
 def _referred(part: Schema) -> str:

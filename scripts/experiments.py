@@ -28,12 +28,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from gradscope.detect.engine import check
+from gradscope.numbers import number
 from gradscope.probe import LayerProbe, Probe, probe
 from gradscope.record.run import Run
 from gradscope.render import theme
 from gradscope.render.drawing import save
 from gradscope.render.scales import log_ticks
-from gradscope.render.words import number
 from gradscope.sweep.axes import Cell
 from gradscope.sweep.plan import load_sweep
 from gradscope.training.build import build

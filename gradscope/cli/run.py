@@ -18,6 +18,7 @@ from gradscope.cli.gate import FailOn, FailOnOption, gate, judged
 from gradscope.cli.options import CONFIG, DeviceOption, Overrides, Set, changes
 from gradscope.cli.terminal import INTERRUPTED, deliver, next_command, note, warn
 from gradscope.errors import UsageError
+from gradscope.numbers import number
 from gradscope.render import FORMATS
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ def described(setup: Setup) -> str:
         f"{config.data.name}: {batch}, {config.training.steps:,} steps",
     ]
     if sigmas:  # a network of the user's own may have no linear or convolutional layer
-        spread = f"{min(sigmas):.3g}" if max(sigmas) - min(sigmas) < 5e-3 else f"{min(sigmas):.3g} to {max(sigmas):.3g}"
+        spread = number(min(sigmas)) if max(sigmas) - min(sigmas) < 5e-3 else f"{number(min(sigmas))} to {number(max(sigmas))}"
         told.append(f"weights: effective sigma_w {spread}")
     return "\n".join(told)
 

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from gradscope import theory
+from gradscope.numbers import number
 from gradscope.record.grid import Floats
 from gradscope.record.manifest import LayerInfo
 from gradscope.record.run import Run
@@ -173,8 +174,8 @@ def _of_blocks(stretch: _Stretch) -> str | None:
     count, gain = len(known), math.sqrt(float(np.mean(known**2)))
     within = (1.0 + gain**2 / count) ** (count / 2)
     return (
-        f"beside the skip path a branch passes {gain:.2g} of the gradient back; scaled by 1/sqrt({count}), all would let "
-        f"it grow {within:.2g} times"
+        f"beside the skip path a branch passes {number(gain, 2)} of the gradient back; scaled by 1/sqrt({count}), all would "
+        f"let it grow {number(within, 2)} times"
     )
 
 
@@ -196,13 +197,13 @@ def _of_gain(stretch: _Stretch, *, lost: bool) -> str | None:
         )
     gain = stretch.gain(WEIGHT)
     if (lost and point.sigma_w > SAME_GAIN * gain) or (not lost and gain > SAME_GAIN * point.sigma_w):
-        level = f"with {kinds[0]} gradients are level at {point.sigma_w:.3g}, {_times(point.sigma_w / gain)} times that"
-        return f"weights of gain {gain:.2g} are too {'small' if lost else 'large'}: {level}"
+        level = f"with {kinds[0]} gradients are level at {number(point.sigma_w)}, {_times(point.sigma_w / gain)} times that"
+        return f"weights of gain {number(gain, 2)} are too {'small' if lost else 'large'}: {level}"
     return None
 
 
 def _times(factor: float) -> str:
-    return f"{factor:,.0f}" if factor >= 100.0 else f"{factor:.2g}"
+    return f"{factor:,.0f}" if factor >= 100.0 else number(factor, 2)
 
 
 def _two_sided(stretch: _Stretch) -> bool:

@@ -10,6 +10,7 @@ from gradscope.detect.engine import RULES
 from gradscope.detect.remedy import of_rule, reason, summary
 from gradscope.detect.rule import Rule
 from gradscope.errors import UsageError, did_you_mean
+from gradscope.numbers import number
 
 SECTIONS = ("What it detects", "Why it is bad", "Known false alarms", "What to do", "References")
 """The headings of a page, in order. The example and the thresholds stand before ``What to do``, which begins with the remedies;
@@ -64,7 +65,7 @@ def index() -> str:
 
 
 def _thresholds(rule: Rule) -> str:
-    lines = "\n".join(f"| {t.name} | {t.value:.3g} | {t.unit} | {t.source} |" for t in rule.THRESHOLDS)
+    lines = "\n".join(f"| {t.name} | {number(t.value)} | {t.unit} | {t.source} |" for t in rule.THRESHOLDS)
     return f"| name | value | unit | where it comes from |\n|---|---|---|---|\n{lines}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from gradscope.numbers import number
 from gradscope.record.run import Run
 
 KEPT = 0.1
@@ -19,17 +20,17 @@ def blame_in_time(run: Run, layer: str, ratio: float, lag: int, step: int) -> st
     if lag < 1 or not (math.isfinite(ratio) and ratio > 0.0):
         return None
     factor = ratio ** (1.0 / lag)
-    told = f"a time step passes back {factor:.2g} of the gradient"
+    told = f"a time step passes back {number(factor, 2)} of the gradient"
     kind = next((info.kind for info in run.catalogue.layers if info.name == layer), "")
     if kind in PLAIN:
         gain = _gain(run, layer, step)
         if gain is None:
             return told
         slopes = factor / gain
-        rest = f", and the activation's slopes leave {slopes:.2g} of that" if slopes < ALL else ""
-        return f"{told}: the recurrent weights have a gain of {gain:.2g}{rest}"
+        rest = f", and the activation's slopes leave {number(slopes, 2)} of that" if slopes < ALL else ""
+        return f"{told}: the recurrent weights have a gain of {number(gain, 2)}{rest}"
     if ratio < 1.0 and kind in ("LSTM", "GRU", "LSTMCell", "GRUCell"):
-        return f"{told}; a gate that keeps {KEPT ** (1.0 / lag):.2g} of the state would leave a tenth over {lag} steps"
+        return f"{told}; a gate that keeps {number(KEPT ** (1.0 / lag), 2)} of the state would leave a tenth over {lag} steps"
     return told
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from gradscope.numbers import number
 from gradscope.record.manifest import ParameterInfo
 from gradscope.record.run import Run
 
@@ -29,11 +30,11 @@ def held_by(run: Run, activation: str, step: int) -> str | None:
     if layers[place].activation == "one-sided" and mean > -std:
         return None  # not far below 0: these units are dead for another reason
     bias, gain = scale.get(False, 0.0), scale.get(True)
-    at = f"{mean:.2g} on average" if abs(mean) > std else f"{length:.2g} in root mean square"
+    at = f"{number(mean, 2)} on average" if abs(mean) > std else f"{number(length, 2)} in root mean square"
     if bias**2 > HALF * length**2:
-        return f"the biases of {source.name}, {bias:.2g} in root mean square, hold what reaches it at {at}"
+        return f"the biases of {source.name}, {number(bias, 2)} in root mean square, hold what reaches it at {at}"
     if gain and gain**2 > math.sqrt(max(length**2 - bias**2, 0.0)):
-        return f"weights of gain {gain:.2g}, those of {source.name}, drive what reaches it to {at}"
+        return f"weights of gain {number(gain, 2)}, those of {source.name}, drive what reaches it to {at}"
     return f"what reaches it from {source.name} lies at {at}"
 
 

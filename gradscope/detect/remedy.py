@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from gradscope.detect.case import Case
+from gradscope.numbers import exact
 from gradscope.plugins import Registry
 from gradscope.record.finding import Finding
 from gradscope.theory.activations import ACTIVATIONS
@@ -63,7 +64,7 @@ def shown(value: Value) -> str:
         return "{" + ", ".join(f"{k}: {shown(v)}" for k, v in value.items()) + "}"
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "null"}[value]
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return exact(value) if isinstance(value, float) else str(value)
 
 
 def setting(case: Case, key: str) -> Any:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from gradscope import theory
 from gradscope.capture.activations import Erf
+from gradscope.numbers import exact
 from gradscope.probe.calls import SHAPING, Call, Calls
 from gradscope.record.manifest import Catalogue, LayerInfo
 from gradscope.signals.attribution import Attribution
@@ -162,7 +163,7 @@ def _norm(call: Call) -> theory.Layer:
     for name, start in (("weight", 1.0), ("bias", 0.0)):
         value = getattr(module, name, None)
         if isinstance(value, Tensor) and not bool((value == start).all()):
-            raise NoTheoryError(f"{call.name} is not as it was initialised: its {name} is not {start:g}")
+            raise NoTheoryError(f"{call.name} is not as it was initialised: its {name} is not {exact(start)}")
     eps = getattr(module, "eps", None)
     eps = float(eps) if eps is not None else float(torch.finfo(torch.float32).eps)
     if isinstance(module, nn.BatchNorm1d):

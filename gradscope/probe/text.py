@@ -10,12 +10,13 @@ from rich.table import Table
 from rich.text import Text
 
 from gradscope.detect.rules import exploding_gradients, vanishing_gradients
+from gradscope.numbers import number
 from gradscope.probe.expectation import over_depth
 from gradscope.probe.probe import LayerProbe, Predicted, Probe
 from gradscope.probe.recurrence import TimeProbe
 from gradscope.render.formats.text import VERDICT
 from gradscope.render.terminal import PLAIN, WIDEST, Terminal, typeset
-from gradscope.render.words import count, number, plain
+from gradscope.render.words import count, plain
 from gradscope.signals.attribution import WORDS
 
 NARROW, WIDE = 72, 110

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
+from gradscope.numbers import number
+
 if TYPE_CHECKING:
     from gradscope.record.finding import Finding, Report
     from gradscope.record.run import Run
@@ -53,7 +55,7 @@ def _finding(finding: Finding) -> list[str]:
     rest = len(finding.layers) - NAMES
     layers = ", ".join(finding.layers[:NAMES]) + (f" and {rest:,} more" if rest > 0 else "")
     steps = f"{finding.steps[0]:,}-{finding.steps[1]:,}"
-    measured = f"{finding.signal} {finding.value:.3g}, threshold {finding.threshold:.3g}"
+    measured = f"{finding.signal} {number(finding.value)}, threshold {number(finding.threshold)}"
     cause = f" Cause: {finding.cause}." if finding.cause else ""
     return [
         f"<b>{escape(finding.code)}</b> {escape(finding.rule)}",

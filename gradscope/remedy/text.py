@@ -7,12 +7,13 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from gradscope.numbers import number
 from gradscope.remedy.candidate import Outlook
 from gradscope.remedy.cure import Fix, Tried
 from gradscope.remedy.trial import Trial, said
 from gradscope.render.formats.text import VERDICT, profile_strips
 from gradscope.render.terminal import PLAIN, WIDEST, Terminal, typeset
-from gradscope.render.words import count, number, plain
+from gradscope.render.words import count, plain
 from gradscope.signals.profiles import depth_profile
 
 

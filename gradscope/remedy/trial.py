@@ -13,6 +13,7 @@ import torch
 
 from gradscope.detect.case import PATIENCE, Case
 from gradscope.detect.engine import Settings, judged, reported
+from gradscope.numbers import number
 from gradscope.record.finding import Finding, Report, Verdict
 from gradscope.record.manifest import Status
 from gradscope.record.run import Run
@@ -137,9 +138,8 @@ class Trial:
 
     def _worse(self, sick: Trial) -> str | None:
         if self.chance is not None and self.validation_loss is not None and not self.validation_loss < self.chance.loss:
-            return (
-                f"healthy, but a validation loss of {self.validation_loss:.3g} is no better than chance, {self.chance.loss:.3g}"
-            )
+            mean = number(self.chance.loss)
+            return f"healthy, but a validation loss of {number(self.validation_loss)} is no better than chance, {mean}"
         mine, other = self.accuracy, sick.accuracy
         if mine is not None and other is not None:
             if mine >= other - SIGMAS * self._noise(other):
@@ -148,7 +148,7 @@ class Trial:
         now, before = self.validation_loss, sick.validation_loss
         if now is None or before is None or not math.isfinite(before) or now <= before:
             return None
-        return f"healthy, but a higher validation loss than before: {now:.3g} after {before:.3g}"
+        return f"healthy, but a higher validation loss than before: {number(now)} after {number(before)}"
 
     def _noise(self, accuracy: float) -> float:
         """The standard error of the difference of two such accuracies over the validation rows."""

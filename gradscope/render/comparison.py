@@ -13,13 +13,14 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from gradscope.numbers import number
 from gradscope.record.comparison import MISSING, Change, Comparison, Difference, Kind, Measured, Outcome
 from gradscope.record.finding import Finding
 from gradscope.record.run import Run
 from gradscope.render.formats.text import SEVERITY, VERDICT
 from gradscope.render.strip import strip
 from gradscope.render.terminal import PLAIN, WIDEST, Terminal, typeset
-from gradscope.render.words import fold, forward_order, number, plain
+from gradscope.render.words import fold, forward_order, plain
 from gradscope.signals.profiles import Profile, depth_profile
 from gradscope.signals.states import State
 

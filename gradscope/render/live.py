@@ -19,12 +19,13 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from gradscope.numbers import number
 from gradscope.record.finding import Finding
 from gradscope.render.formats.text import SEVERITY
 from gradscope.render.mosaic import mosaic
 from gradscope.render.strip import strip
 from gradscope.render.terminal import Terminal
-from gradscope.render.words import number, plain
+from gradscope.render.words import plain
 from gradscope.signals.profiles import Profile
 from gradscope.signals.reduce import condense, joined
 

@@ -12,13 +12,14 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
+from gradscope.numbers import number
 from gradscope.record.finding import Finding, Report
 from gradscope.record.grid import Floats
 from gradscope.record.run import Run
 from gradscope.render import theme
 from gradscope.render.places import positions
 from gradscope.render.rows import labels
-from gradscope.render.words import contiguous, count, number, plain
+from gradscope.render.words import contiguous, count, plain
 
 LANE = 0.175
 """Inches that one finding's bar takes."""

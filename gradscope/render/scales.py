@@ -13,10 +13,11 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
+from gradscope.numbers import number
 from gradscope.record.grid import Floats, Ints
 from gradscope.record.run import Run
 from gradscope.render import theme
-from gradscope.render.words import number, plain, power_of_ten
+from gradscope.render.words import plain, power_of_ten
 from gradscope.signals.events import broke_at
 from gradscope.signals.states import State, States
 

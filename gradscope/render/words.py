@@ -1,10 +1,10 @@
-"""Numbers, layers and evidence in words: the same words in the terminal and in figures."""
+"""Layers and evidence in words: the same words in the terminal and in figures."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
+from gradscope.numbers import number
 from gradscope.record.finding import Finding
 from gradscope.record.manifest import Status
 from gradscope.record.run import Run
@@ -19,26 +19,6 @@ def plain(text: str, limit: int | None = None) -> str:
         return shown
     head = (limit - 1) // 2
     return f"{shown[:head]}…{shown[len(shown) - (limit - 1 - head) :]}"
-
-
-def number(value: float, digits: int = 3) -> str:
-    """A measured number to so many digits: ``0.0123``, ``4e-7``, ``1,250``, ``inf``, ``NaN``."""
-    if math.isnan(value):
-        return "NaN"
-    if math.isinf(value):
-        return "inf" if value > 0 else "-inf"
-    if value == 0.0:
-        return "0"
-    mantissa, _, power = f"{value:.{digits - 1}e}".partition("e")
-    exponent = int(power)
-    if -4 <= exponent < 6:
-        return _bare(f"{float(f'{value:.{digits - 1}e}'):,.{max(digits - 1 - exponent, 0)}f}")
-    return f"{_bare(mantissa)}e{exponent}"
-
-
-def _bare(decimal: str) -> str:
-    """Without zeros that say nothing behind the point."""
-    return decimal.rstrip("0").rstrip(".") if "." in decimal else decimal
 
 
 def power_of_ten(exponent: int) -> str:

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from gradscope.numbers import exact
+
 Key = str | int
 Where = tuple[Key, ...]
 """Where a value stands: ``("model", "depth")``; numbers count the members of a list."""
@@ -112,7 +114,11 @@ def shown(value: Any) -> str:
         return f"'{short(value)}'"
     if value is None or isinstance(value, bool):
         return {None: "nothing", True: "true", False: "false"}[value]
-    return f".{value}".replace(".-", "-.") if isinstance(value, float) and not math.isfinite(value) else _number(str(value))
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            return f".{value}".replace(".-", "-.")
+        return exact(value) if "e" in str(value) else str(value)  # 2.0 is not what a whole number is
+    return _number(str(value))
 
 
 def _number(digits: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from gradscope.numbers import exact
 from gradscope.strict.yaml12 import BASED, FLOAT
 
 _BREAKS = re.compile("[\x85\u2028\u2029\ufeff]")
@@ -22,7 +23,7 @@ def dump(data: Any) -> str:
 def flow(data: Any) -> str:
     """The same on one line, to stand within a text: ``{branch_scale: 1/sqrt(depth)}``, ``0.005``."""
     if isinstance(data, float) and math.isfinite(data):
-        return short if float(short := f"{data:g}") == data else repr(data)
+        return exact(data)
     if isinstance(data, dict):
         return "{" + ", ".join(f"{flow(k)}: {flow(v)}" for k, v in data.items()) + "}"
     if isinstance(data, list | tuple):

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from gradscope.errors import UsageError, did_you_mean
+from gradscope.numbers import number
 from gradscope.record.finding import Verdict
-from gradscope.render.words import number
 from gradscope.sweep.axes import Axis, Cell
 from gradscope.sweep.outcome import Outcome
 from gradscope.sweep.plan import Plan

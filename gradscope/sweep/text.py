@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 
 from rich.text import Text
 
+from gradscope.numbers import exact, number
 from gradscope.render.formats.text import VERDICT
 from gradscope.render.terminal import PLAIN, Terminal, typeset
-from gradscope.render.words import count, number, plain
+from gradscope.render.words import count, plain
 from gradscope.sweep.axes import Cell
 from gradscope.sweep.find import Bracket
 from gradscope.sweep.grouping import Group, Spread, groups
@@ -57,7 +58,7 @@ def shown(cell: Cell) -> str:
     """A cell as the file would have it."""
     if cell is None or isinstance(cell, bool):
         return {None: "null", True: "true", False: "false"}[cell]
-    return plain(f"{cell:g}" if isinstance(cell, float) else str(cell), 40)
+    return plain(exact(cell) if isinstance(cell, float) else str(cell), 40)
 
 
 def verdict_in_words(group: Group) -> str:

@@ -17,10 +17,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from gradscope.numbers import number
 from gradscope.render.formats.text import VERDICT
 from gradscope.render.live import duration
 from gradscope.render.terminal import Terminal
-from gradscope.render.words import number, plain
+from gradscope.render.words import plain
 from gradscope.sweep.grouping import verdict_of
 from gradscope.sweep.progress import Result
 from gradscope.sweep.remaining import Remaining

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradscope.errors import UnsupportedError, UsageError
+from gradscope.numbers import number
 from gradscope.theory.activations import Nonlinearity, find_activation
 from gradscope.theory.meanfield import LENGTHS, ROUNDING, chi, limit_length, mean_square_slope, trajectory
 from gradscope.theory.quadrature import root
@@ -80,8 +81,8 @@ def critical_gain(activation: str, bias_std: float = 0.0, **options: float) -> f
     point = critical_point(find_activation(activation, **options), bias_std)
     if not point.level:
         raise UnsupportedError(
-            f"{activation} has no critical gain: at its boundary of {point.sigma_w:.4g} a layer multiplies the squared "
-            f"gradient by {point.chi:.3g}",
+            f"{activation} has no critical gain: at its boundary of {number(point.sigma_w, 4)} a layer multiplies the squared "
+            f"gradient by {number(point.chi)}",
             hint="give the gain as a number, or choose another activation",
         )
     return point.sigma_w

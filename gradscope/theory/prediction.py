@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradscope.errors import UsageError
+from gradscope.numbers import number
 from gradscope.theory.activations import find_activation
 from gradscope.theory.convolution import Convolution
 from gradscope.theory.finite_width import Response
@@ -265,8 +266,8 @@ def _near_unstable(layers: Sequence[Layer], passed: Sequence[Passage]) -> str | 
     if length is None or not 1.0 / _NEAR < start / length < _NEAR:
         return None
     return (
-        f"a mean square of {length:.3g} is an unstable fixed point of {kind.name} at gain {sigma_w:.4g}: shorter signals "
-        "shrink away from it with depth, longer ones grow, and chance may turn one into the other"
+        f"a mean square of {number(length)} is an unstable fixed point of {kind.name} at gain {number(sigma_w, 4)}: shorter "
+        "signals shrink away from it with depth, longer ones grow, and chance may turn one into the other"
     )
 
 
@@ -280,7 +281,7 @@ def _notes(layers: Sequence[Layer], passed: Sequence[Passage], spread: float) ->
         worst = max(worst, growth)
     if worst > 2.0:
         yield (
-            f"the signal leaves an unstable fixed point: a length that is 1% off early on ends {worst:.3g}% off, "
+            f"the signal leaves an unstable fixed point: a length that is 1% off early on ends {number(worst)}% off, "
             "so the prediction is rough at finite width"
         )
     elif note := _near_unstable(layers, passed):
@@ -292,4 +293,4 @@ def _notes(layers: Sequence[Layer], passed: Sequence[Passage], spread: float) ->
     if narrowest < _NARROW:
         yield f"a layer of {narrowest} units is narrow for a theory of wide nets"
     if spread > 1.0:
-        yield f"chance alone changes the end-to-end gradient of such a net by a factor of {_exp(spread):.3g}"
+        yield f"chance alone changes the end-to-end gradient of such a net by a factor of {number(_exp(spread))}"

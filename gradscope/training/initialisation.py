@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gradscope.errors import UnsupportedError, did_you_mean
+from gradscope.numbers import exact
 from gradscope.theory import critical_gain
 from gradscope.training.init_options import Init, matches
 
@@ -62,7 +63,7 @@ def misplaced(model: nn.Module, init: Init) -> Iterator[tuple[str, str]]:
                 f"no layer is called so (expected a name such as {first} or {last}, or {' or '.join(kinds)}{meaning})",
             )
         elif own.bias and not any(_has_bias(m) for m in meant):
-            yield pattern, f"there are no biases to start at {own.bias:g}"
+            yield pattern, f"there are no biases to start at {exact(own.bias)}"
 
 
 def _has_bias(layer: nn.Module) -> bool:

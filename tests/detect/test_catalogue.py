@@ -11,6 +11,7 @@ from gradscope.detect import catalogue
 from gradscope.detect.engine import RULES, ordered
 from gradscope.detect.remedy import of_rule, reason, summary
 from gradscope.errors import UsageError
+from gradscope.numbers import number
 from gradscope.record.finding import Severity
 from scripts.examples import ROOT
 from scripts.rule_pages import pages
@@ -59,7 +60,7 @@ def test_a_page_has_every_part_in_order(name: str) -> None:
     assert headings == [*catalogue.SECTIONS[:3], "Example", "Thresholds", *catalogue.SECTIONS[3:]]
     assert text.startswith(f"# {CODES[name]} {name}\n")
     for threshold in RULES[name].THRESHOLDS:
-        assert f"| {threshold.name} | {threshold.value:.3g} |" in text
+        assert f"| {threshold.name} | {number(threshold.value)} |" in text
 
 
 @every_rule

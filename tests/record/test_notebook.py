@@ -86,7 +86,7 @@ def test_a_healthy_report_is_one_line() -> None:
 
 
 def test_what_is_not_finite_is_named() -> None:
-    assert "backward_ratio nan" in Read(report(sick(float("nan")))._repr_html_()).text
+    assert "backward_ratio NaN" in Read(report(sick(float("nan")))._repr_html_()).text
 
 
 def test_a_run_shows_how_it_ended_and_what_was_watched() -> None:

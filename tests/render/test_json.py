@@ -13,7 +13,7 @@ write = FORMATS["json"].write
 def test_the_json_has_the_keys_of_the_contract_in_their_order():
     run, report = case("vanishing")
     found = json.loads(write(report, run))
-    assert list(found) == ["schema_version", "run", "verdict", "steps", "remark", "known", "findings"]
+    assert list(found) == ["schema_version", "run", "verdict", "steps", "remark", "known", "not_asked", "findings"]
     assert (found["schema_version"], found["run"], found["verdict"], found["steps"]) == (
         1,
         "plain-sigmoid-20",

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgba
 
+from gradscope.numbers import number
 from gradscope.record.finding import Report
 from gradscope.record.run import Run
 from gradscope.render import FIGURES, curves, plot
-from gradscope.render.words import number
 from gradscope.signals.profiles import depth_profile
 from gradscope.signals.ratios import backward_gain, backward_ratio, noise_floor
 from tests.render.cases import case

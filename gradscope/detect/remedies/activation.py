@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from gradscope.detect.case import Case
 from gradscope.detect.remedies.critical_init import has_plain_layers, to_critical
 from gradscope.detect.remedy import Proposal, Value, activation_of, setting
+from gradscope.numbers import number
 from gradscope.theory import critical_gain
 
 ANSWERS = ("vanishing-gradients", "saturated-activations", "dead-units", "exploding-gradients", "stalled-layers")
@@ -37,7 +38,7 @@ def propose(case: Case) -> Iterator[Proposal]:
         told = "its slope is 1 where it lets through"
         if has_plain_layers(case):
             changes |= to_critical(case, name)
-            told = f"at its critical gain of {critical_gain(name):.4g} a layer passes back what it gets"
+            told = f"at its critical gain of {number(critical_gain(name), 4)} a layer passes back what it gets"
         yield Proposal("activation", changes, f"{name}: {told}")
 
 

@@ -19,6 +19,7 @@ from gradscope.detect.case import Case
 from gradscope.detect.remedy import Proposal, Value, activation_of, setting
 from gradscope.detect.rules.saturated_activations import SHARE
 from gradscope.errors import GradscopeError, UnsupportedError
+from gradscope.numbers import number
 from gradscope.theory import critical_gain, critical_point, flat_share
 from gradscope.theory.activations import find_activation
 from gradscope.theory.recurrent import steepest_slope
@@ -50,10 +51,12 @@ def propose(case: Case) -> Iterator[Proposal]:
     hopeless = None
     if share > SHARE.value:
         hopeless = (
-            f"the critical gain of {activation} is {gain:.4g}, where {share:.0%} of the units are saturated: no scale of the "
-            "weights cures what its derivative takes"
+            f"the critical gain of {activation} is {number(gain, 4)}, where {share:.0%} of the units are saturated: no scale "
+            "of the weights cures what its derivative takes"
         )
-    yield Proposal("critical-init", changes, f"{gain:.4g} for {activation}, where a layer passes back what it gets", hopeless)
+    yield Proposal(
+        "critical-init", changes, f"{number(gain, 4)} for {activation}, where a layer passes back what it gets", hopeless
+    )
 
 
 def suits(case: Case) -> bool:

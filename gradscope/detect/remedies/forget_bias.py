@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 from gradscope.detect.case import Case
 from gradscope.detect.remedy import Proposal, setting
+from gradscope.numbers import number
 from gradscope.theory import gru_step, lstm_step
 
 ANSWERS = ("vanishing-gradients/time",)
@@ -36,7 +37,8 @@ def propose(case: Case) -> Iterator[Proposal]:
     if now is not None and now >= bias:
         return
     step = lstm_step if cell == "lstm" else gru_step
-    told = f"the state's own path keeps {step(bias, TORCH_SCALE).path:.3g} a step; now {step(now or 0.0, TORCH_SCALE).path:.3g}"
+    then, now_kept = step(bias, TORCH_SCALE).path, step(now or 0.0, TORCH_SCALE).path
+    told = f"the state's own path keeps {number(then)} a step; now {number(now_kept)}"
     yield Proposal("forget-bias", {"model.forget_bias": bias}, told)
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from gradscope.detect.case import Case
 from gradscope.detect.remedies.forget_bias import TORCH_SCALE, keeping_bias
 from gradscope.detect.remedy import Proposal, setting
+from gradscope.numbers import number
 from gradscope.theory import gru_step, lstm_step
 
 ANSWERS = ("vanishing-gradients/time", "exploding-gradients/time", "vanishing-gradients")
@@ -26,7 +27,7 @@ def propose(case: Case) -> Iterator[Proposal]:
     if setting(case, "model.cell") in ("tanh", "relu"):
         bias = keeping_bias(case)
         for cell, step in (("lstm", lstm_step), ("gru", gru_step)):
-            told = f"the state's own path keeps {step(bias, TORCH_SCALE).path:.3g} of the gradient a step"
+            told = f"the state's own path keeps {number(step(bias, TORCH_SCALE).path)} of the gradient a step"
             yield Proposal("gating", {"model.cell": cell, "model.forget_bias": bias}, told)
     elif setting(case, "model.kind") == "mlp":
         told = "each layer starts by passing on 88% of its input unchanged"

@@ -15,6 +15,7 @@ import numpy as np
 
 from gradscope.detect.case import Case
 from gradscope.detect.remedy import Proposal, rounded, setting
+from gradscope.numbers import number
 from gradscope.signals.events import series
 
 ANSWERS = ("learning-rate-too-high", "loss-instability", "non-finite", "dead-units", "loss-spike")
@@ -44,7 +45,7 @@ def propose(case: Case) -> Iterator[Proposal]:
 
 def percent(share: float) -> str:
     """0.00067%, 1.5%, 285%."""
-    return f"{100.0 * share:.2g}%" if share < 1.0 else f"{share:,.0%}"
+    return f"{number(100.0 * share, 2)}%" if share < 1.0 else f"{share:,.0%}"
 
 
 def first_move(case: Case) -> float | None:

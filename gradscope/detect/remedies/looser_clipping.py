@@ -15,6 +15,7 @@ import numpy as np
 
 from gradscope.detect.case import Case
 from gradscope.detect.remedy import Proposal, rounded, setting
+from gradscope.numbers import number
 from gradscope.signals.events import series
 
 ANSWERS = ("clipping-always-on",)
@@ -40,5 +41,5 @@ def propose(case: Case) -> Iterator[Proposal]:
     yield Proposal(
         "looser-clipping",
         {"training.clip_norm": rounded(ROOM * float(np.quantile(total, 0.95))), "optimizer.lr": rounded(rate * usual)},
-        f"steps as large as now, when clipping leaves {usual:.2g} of the gradient",
+        f"steps as large as now, when clipping leaves {number(usual, 2)} of the gradient",
     )

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from gradscope.detect.case import Case
 from gradscope.detect.remedy import Proposal, setting
 from gradscope.errors import GradscopeError
+from gradscope.numbers import number
 from gradscope.theory.activations import find_activation
 from gradscope.theory.normalisation import plain_batch_norm_factor, plain_layer_norm_factor
 
@@ -45,10 +46,8 @@ def propose(case: Case) -> Iterator[Proposal]:
     except GradscopeError:
         return
     whole = factor ** (0.5 * max(depth - 2, 0))
-    hopeless = None
+    each, hopeless = number(factor**0.5), None
     if not residual and not 1.0 / LIMIT < whole < LIMIT:
-        hopeless = (
-            f"under {name} norm a plain {phi.name} layer multiplies the gradient by {factor**0.5:.3g}, all by {whole:.2g}"
-        )
-    passed = "goes past it" if residual else f"is multiplied by {factor**0.5:.3g} in a layer"
+        hopeless = f"under {name} norm a plain {phi.name} layer multiplies the gradient by {each}, all by {number(whole, 2)}"
+    passed = "goes past it" if residual else f"is multiplied by {each} in a layer"
     yield Proposal("normalisation", {"model.norm": name}, f"the gradient {passed}, whatever the weights' scale", hopeless)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 from gradscope.detect.case import Case
 from gradscope.detect.remedy import Proposal, Value, setting
+from gradscope.numbers import number
 from gradscope.theory import recurrent_step
 
 ANSWERS = ("vanishing-gradients/time", "exploding-gradients/time")
@@ -38,5 +39,5 @@ def propose(case: Case) -> Iterator[Proposal]:
     told = "no direction of the state grows or dies by the matrix"
     if cell in ("tanh", "relu"):
         now, then = (recurrent_step(cell, r, weights="orthogonal").factor for r in (float(radius), 1.0))
-        told = f"a time step passes back {then:.3g} of the gradient near rest; now {now:.3g}"
+        told = f"a time step passes back {number(then)} of the gradient near rest; now {number(now)}"
     yield Proposal("orthogonal-recurrence", changes, told)

@@ -16,6 +16,7 @@ from gradscope.detect.remedies.critical_init import has_plain_layers, layers_as_
 from gradscope.detect.remedy import Proposal, Value, setting
 from gradscope.detect.rules.saturated_activations import SHARE
 from gradscope.errors import GradscopeError
+from gradscope.numbers import number
 from gradscope.theory import critical_gain
 
 ANSWERS = ("vanishing-gradients", "exploding-gradients")
@@ -42,4 +43,4 @@ def propose(case: Case) -> Iterator[Proposal]:
     if setting(case, "model.init.gain") != "critical":
         changes["model.init.gain"] = "critical"
     if saturated_at_critical(activation) <= SHARE.value:  # their mean factor is that of other weights
-        yield Proposal("orthogonal-weights", changes, f"gain {gain:.4g}, without the spread of random matrices")
+        yield Proposal("orthogonal-weights", changes, f"gain {number(gain, 4)}, without the spread of random matrices")

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 
 from gradscope.detect.case import Case
 from gradscope.detect.remedy import Proposal, setting
+from gradscope.numbers import number
 from gradscope.theory import critical_gain
 from gradscope.theory.activations import find_activation
 from gradscope.theory.meanfield import mean_square_slope
@@ -37,7 +38,7 @@ def propose(case: Case) -> Iterator[Proposal]:
     scaled = Proposal(
         "residual-path",
         {"model.residual": {"branch_scale": "1/sqrt(depth)"}},
-        f"branches add {1 / depth:.3g} of the squared norm each: no more than e times over all of them",
+        f"branches add {number(1 / depth)} of the squared norm each: no more than e times over all of them",
     )
     if now is not False:  # there is one, and it is not scaled
         yield scaled
@@ -47,7 +48,7 @@ def propose(case: Case) -> Iterator[Proposal]:
     plain = Proposal(
         "residual-path",
         {"model.residual": True},
-        f"a block multiplies the gradient by {factor**0.5:.3g} at most, all of them by {whole:.3g}",
+        f"a block multiplies the gradient by {number(factor**0.5)} at most, all of them by {number(whole)}",
     )
     if setting(case, "model.norm") in (None, "none") and whole > TOO_MUCH:
         yield scaled

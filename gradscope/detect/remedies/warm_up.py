@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 from gradscope.detect.case import Case
 from gradscope.detect.remedy import Proposal, setting
+from gradscope.numbers import number
 
 ANSWERS = ("learning-rate-too-high", "loss-instability", "loss-spike", "dead-units")
 COST = 1
@@ -28,4 +29,4 @@ def propose(case: Case) -> Iterator[Proposal]:
     if steps is None or steps < 20 or setting(case, "schedule.warmup_steps"):
         return
     over = max(10, steps // 10)
-    yield Proposal("warm-up", {"schedule.warmup_steps": over}, f"the first step is {1 / over:.2g} of what it is now")
+    yield Proposal("warm-up", {"schedule.warmup_steps": over}, f"the first step is {number(1 / over, 2)} of what it is now")

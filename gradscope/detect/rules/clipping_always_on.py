@@ -30,6 +30,7 @@ import numpy as np
 
 from gradscope.detect.case import LEARNED, Case
 from gradscope.detect.rule import Threshold
+from gradscope.numbers import number
 from gradscope.record.finding import Finding, Severity
 from gradscope.signals.events import series
 
@@ -63,8 +64,8 @@ def check(case: Case) -> Iterator[Finding]:
         CODE,
         NAME,
         Severity.WARNING if strong else SEVERITY,
-        f"The gradient was clipped in {share:.0%} of the steps, to {coefficient:.2g} of its norm in the median: that is what "
-        "the learning rate is multiplied by.",
+        f"The gradient was clipped in {share:.0%} of the steps, to {number(coefficient, 2)} of its norm in the median: that is "
+        "what the learning rate is multiplied by.",
         signal,
         value,
         threshold.value,

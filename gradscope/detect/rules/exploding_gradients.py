@@ -37,6 +37,7 @@ from gradscope.detect.blame import blame
 from gradscope.detect.case import LEARNED, PATIENCE, THROWN, Case
 from gradscope.detect.memory import blame_in_time
 from gradscope.detect.rule import Threshold, confidence
+from gradscope.numbers import number
 from gradscope.record.finding import Finding, Severity
 from gradscope.signals.profiles import Profile
 from gradscope.signals.ratios import hidden_backward_ratio, noise_floor
@@ -130,4 +131,4 @@ def _through_time(case: Case) -> Iterator[Finding]:
 
 
 def _times(value: float) -> str:
-    return f"{value:.2g} times" if np.isfinite(value) else "beyond the largest number"
+    return f"{number(value, 2)} times" if np.isfinite(value) else "beyond the largest number"

@@ -28,6 +28,7 @@ import numpy as np
 
 from gradscope.detect.case import LEARNED, Case
 from gradscope.detect.rule import Threshold, confidence
+from gradscope.numbers import number
 from gradscope.record.finding import Finding, Severity
 from gradscope.signals.half_precision import scaled_entries
 
@@ -59,8 +60,8 @@ def check(case: Case) -> Iterator[Finding]:
         CODE,
         NAME,
         Severity.INFO if vanishing else SEVERITY,
-        f"In float16 the gradient at {layers[-1]} is {value:.2g} in a typical entry, scaled: below the smallest number of the "
-        f"format most of it is 0, and {case.learned}.",
+        f"In float16 the gradient at {layers[-1]} is {number(value, 2)} in a typical entry, scaled: below the smallest number "
+        f"of the format most of it is 0, and {case.learned}.",
         "scaled_entries",
         value,
         SMALLEST.value,

@@ -39,6 +39,7 @@ import numpy as np
 
 from gradscope.detect.case import LEARNED, Case
 from gradscope.detect.rule import Threshold, confidence
+from gradscope.numbers import number
 from gradscope.record.finding import Finding, Severity
 from gradscope.signals.instability import excursions
 
@@ -85,8 +86,8 @@ def check(case: Case) -> Iterator[Finding]:
         CODE,
         NAME,
         Severity.INFO if shared else SEVERITY,
-        f"In {share:.0%} of the steps the loss stands far above what was reached before: {found.level[worst]:.3g} at step "
-        f"{int(found.steps[worst])}, after {found.best[worst]:.3g}{SHARED if shared else ''}.",
+        f"In {share:.0%} of the steps the loss stands far above what was reached before: {number(found.level[worst])} at step "
+        f"{int(found.steps[worst])}, after {number(found.best[worst])}{SHARED if shared else ''}.",
         "unstable_share",
         share,
         threshold,

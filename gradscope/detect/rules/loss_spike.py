@@ -35,6 +35,7 @@ import numpy as np
 from gradscope.detect.case import Case
 from gradscope.detect.rule import Threshold, confidence
 from gradscope.detect.rules.loss_instability import SHARED
+from gradscope.numbers import number
 from gradscope.record.finding import Finding, Severity
 from gradscope.record.grid import Ints
 from gradscope.signals.events import SPIKE_SCORE, series, spike_scores
@@ -79,7 +80,7 @@ def check(case: Case) -> Iterator[Finding]:
         CODE,
         NAME,
         Severity.INFO if recovered or shared else SEVERITY,
-        f"The loss jumped from about {before:.3g} to {loss.values[worst]:.3g} at step {int(loss.steps[worst])}"
+        f"The loss jumped from about {number(before)} to {number(loss.values[worst])} at step {int(loss.steps[worst])}"
         + (f", one of {len(lasting)} spikes" if len(lasting) > 1 else "")
         + (", and came back" if recovered else ", and has not come back")
         + (f"{SHARED}." if shared else "."),

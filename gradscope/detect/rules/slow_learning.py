@@ -43,6 +43,7 @@ import numpy as np
 
 from gradscope.detect.case import LEARNED, PATIENCE, Case
 from gradscope.detect.rule import Threshold, confidence
+from gradscope.numbers import number
 from gradscope.record.finding import Finding, Severity
 from gradscope.record.grid import Floats
 from gradscope.signals.activations import batch_rows
@@ -140,7 +141,7 @@ def check(case: Case) -> Iterator[Finding]:
         and (_untrained(case) or _hardly_begun(case, moved, float(np.median(cosine))))
     ):
         return
-    what = f"the weights moved by {moved.displacement:.2g} of their norm, in a steady direction"
+    what = f"the weights moved by {number(moved.displacement, 2)} of their norm, in a steady direction"
     why = "the learning rate is far too small"
     if still:
         what = "no weight moved at all, although the gradient points somewhere steadily"

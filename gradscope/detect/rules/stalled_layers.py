@@ -32,6 +32,7 @@ import numpy as np
 
 from gradscope.detect.case import LEARNED, PATIENCE, Case
 from gradscope.detect.rule import Threshold, confidence
+from gradscope.numbers import number
 from gradscope.record.finding import Finding, Severity
 from gradscope.signals.ratios import update_ratio
 
@@ -80,7 +81,7 @@ def check(case: Case) -> Iterator[Finding]:
     named, still = layers[0], "it stands still"
     if len(layers) > 1:
         named, still = f"{layers[0]} and {len(layers) - 1} more", "they stand still"
-    size = f"{value:.2g} of" if value else "exactly 0 beside"
+    size = f"{number(value, 2)} of" if value else "exactly 0 beside"
     cause = next((f for name in AFTER for f in case.found.get(name, ()) if f.severity is not Severity.INFO), None)
     yield Finding(
         CODE,

@@ -28,6 +28,7 @@ from collections.abc import Iterator
 
 from gradscope.detect.case import LEARNED, Case
 from gradscope.detect.rule import Threshold, confidence
+from gradscope.numbers import number
 from gradscope.record.finding import Finding, Severity
 from gradscope.signals.input_scale import input_scale
 
@@ -51,7 +52,7 @@ def check(case: Case) -> Iterator[Finding]:
     found = input_scale(case.run)
     if found is None or not found.scale > SCALE.value:
         return
-    size = f"{found.scale:.2g}" if found.scale < 100.0 else f"{found.scale:,.0f}"
+    size = number(found.scale, 2) if found.scale < 100.0 else f"{found.scale:,.0f}"
     yield Finding(
         CODE,
         NAME,

@@ -47,6 +47,7 @@ from gradscope.detect.case import LEARNED, PATIENCE, STALLED, THROWN, Case
 from gradscope.detect.memory import blame_in_time
 from gradscope.detect.rule import Threshold, confidence
 from gradscope.detect.rules import learning_rate_too_high
+from gradscope.numbers import number
 from gradscope.record.finding import Finding, Severity
 from gradscope.record.grid import Bools, Floats, Ints
 from gradscope.signals.activations import dead_from_start
@@ -145,7 +146,7 @@ def _profile(case: Case, ratio: Profile) -> Iterator[Finding]:
         CODE,
         NAME,
         severity,
-        f"The gradient at {ratio.layers[worst]} is {value:.2g} of that at {ratio.reference}, the last hidden layer: "
+        f"The gradient at {ratio.layers[worst]} is {number(value, 2)} of that at {ratio.reference}, the last hidden layer: "
         f"{len(small)} of {len(ratio.layers) + 1} layers {receive} next to nothing, and {case.learned}.",
         ratio.signal,
         value,
@@ -249,8 +250,8 @@ def _time_finding(case: Case, ratio: TimeProfile, known: Floats, value: float, *
         CODE,
         NAME,
         SEVERITY,
-        f"Through time, {ratio.layer} passes {value:.2g} of the gradient at time step {last} on to its weakest time step: "
-        f"{what} time step {until} {ending}, and {case.learned}.",
+        f"Through time, {ratio.layer} passes {number(value, 2)} of the gradient at time step {last} on to its weakest time "
+        f"step: {what} time step {until} {ending}, and {case.learned}.",
         "time_ratio",
         value,
         RATIO.value,

@@ -10,11 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
+from gradscope.numbers import number
 from gradscope.record.finding import Report
 from gradscope.record.grid import Ints
 from gradscope.record.run import Run
 from gradscope.render import marks, rows, scales, theme
-from gradscope.render.words import contiguous, count, number, plain
+from gradscope.render.words import contiguous, count, plain
 from gradscope.signals.events import Events, Series, events, series
 from gradscope.signals.reduce import extremes
 

@@ -12,11 +12,12 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 
+from gradscope.numbers import number
 from gradscope.record.finding import Report
 from gradscope.record.grid import Floats
 from gradscope.record.run import Run
 from gradscope.render import curves, marks, rows, scales, theme
-from gradscope.render.words import count, number, plain
+from gradscope.render.words import count, plain
 from gradscope.signals.profiles import Profile, depth_profile, parameter_profile
 from gradscope.signals.ratios import backward_gain, backward_ratio, geometric_mean, noise_floor, predicted_backward_ratio
 from gradscope.signals.states import State

@@ -8,10 +8,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from gradscope.numbers import number
 from gradscope.record.finding import Report
 from gradscope.record.run import Run
 from gradscope.render import curves, marks, rows, scales, theme
-from gradscope.render.words import number, plain
+from gradscope.render.words import plain
 from gradscope.signals.profiles import Profile
 from gradscope.signals.ratios import backward_ratio, forward_reach, weight_gradient_ratio
 from gradscope.signals.states import State

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
+from gradscope.numbers import number
 from gradscope.record.finding import Report
 from gradscope.record.grid import Floats
 from gradscope.record.run import Run
 from gradscope.render import curves, maps, marks, rows, scales, theme
-from gradscope.render.words import count, number, plain
+from gradscope.render.words import count, plain
 from gradscope.signals.profiles import Profile
 from gradscope.signals.reduce import condense
 from gradscope.signals.states import State

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
+from gradscope.numbers import number
 from gradscope.record.finding import Report
 from gradscope.record.grid import Floats
 from gradscope.record.run import Run
 from gradscope.render import curves, marks, rows, scales, theme
-from gradscope.render.words import number
 from gradscope.signals.profiles import Profile
 from gradscope.signals.ratios import update_ratio
 from gradscope.signals.reduce import across_layers, extremes

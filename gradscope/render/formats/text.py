@@ -7,11 +7,12 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from gradscope.numbers import number
 from gradscope.record.finding import Finding, Report, Severity
 from gradscope.record.run import Run
 from gradscope.render.strip import strip
 from gradscope.render.terminal import PLAIN, WIDEST, Terminal, typeset
-from gradscope.render.words import chance, count, ended, evidence, fold, forward_order, number, plain, span
+from gradscope.render.words import chance, count, ended, evidence, fold, forward_order, plain, span
 from gradscope.signals.profiles import Profile, depth_profile
 
 NAME = "text"
@@ -82,7 +83,7 @@ def profile_strips(profile: Profile, terminal: Terminal) -> list[RenderableType]
 def _finding(finding: Finding, run: Run | None, width: int) -> RenderableType:
     head = Text.assemble(
         (f"{finding.severity.value} {finding.code} {finding.rule}", SEVERITY[finding.severity]),
-        (f"  confidence {finding.confidence:.2g}", "dim"),
+        (f"  confidence {number(finding.confidence, 2)}", "dim"),
     )
     facts = Table.grid(padding=(0, 2, 0, 0))
     facts.add_column(style="dim", no_wrap=True)

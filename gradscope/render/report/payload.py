@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from gradscope import __version__
+from gradscope.numbers import number
 from gradscope.record.comparison import MISSING, Comparison
 from gradscope.record.finding import Finding, Report
 from gradscope.record.manifest import flattened
@@ -20,7 +21,7 @@ from gradscope.render.places import positions
 from gradscope.render.report.attribution import attributed
 from gradscope.render.report.packing import logs, of_frames, of_series
 from gradscope.render.report.shown import Shown, profiles
-from gradscope.render.words import chance, contiguous, count, ended, fold, forward_order, number, span
+from gradscope.render.words import chance, contiguous, count, ended, fold, forward_order, span
 from gradscope.render.words import evidence as measured
 from gradscope.signals.events import Events, events, series
 from gradscope.signals.frames import frames
@@ -116,7 +117,7 @@ def _finding(finding: Finding, run: Run, shown: Sequence[Shown]) -> dict[str, An
         "code": finding.code,
         "rule": finding.rule,
         "severity": finding.severity.value,
-        "confidence": f"{finding.confidence:.2g}",
+        "confidence": number(finding.confidence, 2),
         "message": finding.message,
         "facts": [fact for fact in facts if fact[1]],
         "remedies": list(finding.remedies),

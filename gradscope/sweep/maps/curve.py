@@ -12,9 +12,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
 from gradscope.errors import UsageError
+from gradscope.numbers import number
 from gradscope.record.grid import Floats
 from gradscope.render import scales, theme
-from gradscope.render.words import number, plain
+from gradscope.render.words import plain
 from gradscope.signals.states import states
 from gradscope.sweep.grouping import Group
 from gradscope.sweep.picture import View, label_axis, over_seeds, places, trained

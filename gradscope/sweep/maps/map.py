@@ -15,9 +15,10 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedFormatter, FixedLocator
 
 from gradscope.errors import UsageError
+from gradscope.numbers import number
 from gradscope.record.grid import Floats
 from gradscope.render import scales, theme
-from gradscope.render.words import number, plain
+from gradscope.render.words import plain
 from gradscope.signals.states import State, states
 from gradscope.sweep.axes import Cell
 from gradscope.sweep.picture import View, label_axis, places, trained

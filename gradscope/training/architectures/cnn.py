@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
 
+from gradscope.numbers import exact
 from gradscope.training.init_options import Init
 from gradscope.training.options import Activation, BranchedOptions, Count, Residual, Shape, Share
 
@@ -49,7 +50,7 @@ class Options(BranchedOptions):
         if self.kernel_size % 2 == 0:
             yield "kernel_size", f"even (got {self.kernel_size}; expected an odd number, so that an image keeps its size)"
         if not self.bias and self.init.bias:
-            yield "init.bias", f"there are no biases to start at {self.init.bias:g}: bias is false"
+            yield "init.bias", f"there are no biases to start at {exact(self.init.bias)}: bias is false"
 
     def misfits(self, shape: Shape) -> Iterable[tuple[str, str]]:
         side = min(shape[1:])

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
 
+from gradscope.numbers import exact
 from gradscope.training.init_options import Init
 from gradscope.training.options import ModelOptions
 
@@ -27,7 +28,7 @@ class Options(ModelOptions):
     def contradictions(self) -> Iterable[tuple[str, str]]:
         yield from super().contradictions()
         if not self.bias and self.init.bias:
-            yield "init.bias", f"there are no biases to start at {self.init.bias:g}: bias is false"
+            yield "init.bias", f"there are no biases to start at {exact(self.init.bias)}: bias is false"
 
 
 def build(options: Options, input_shape: tuple[int, ...], outputs: int) -> nn.Module:

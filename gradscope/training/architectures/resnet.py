@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
+from gradscope.numbers import exact
 from gradscope.training.init_options import Init
 from gradscope.training.options import Activation, BranchedOptions, Count, Residual, Shape
 
@@ -52,7 +53,7 @@ class Options(BranchedOptions):
             yield "shortcut", "there is no shortcut to project: residual is false"
         if (self.norm == "batch" or self.fixup) and self.init.bias:
             why = "under Fixup" if self.fixup else "before a batch norm"
-            yield "init.bias", f"convolutions {why} have no biases to start at {self.init.bias:g}"
+            yield "init.bias", f"convolutions {why} have no biases to start at {exact(self.init.bias)}"
 
     @property
     def blocks(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
 
+from gradscope.numbers import exact
 from gradscope.strict.section import Section
 from gradscope.training.init_options import Init
 from gradscope.training.options import Count, ModelOptions, Positive, Shape, Share
@@ -58,9 +59,9 @@ class Options(ModelOptions):
         if self.forget_bias is not None and GATES[self.cell] == 1:
             yield "forget_bias", f"the {self.cell} cell has no gate that forgets (expected null, or the cell lstm or gru)"
         if not self.bias and self.forget_bias is not None:
-            yield "forget_bias", f"there are no biases to start at {self.forget_bias:g}: bias is false"
+            yield "forget_bias", f"there are no biases to start at {exact(self.forget_bias)}: bias is false"
         if not self.bias and self.init.bias:
-            yield "init.bias", f"there are no biases to start at {self.init.bias:g}: bias is false"
+            yield "init.bias", f"there are no biases to start at {exact(self.init.bias)}: bias is false"
         if "lsuv" in self.init.schemes:
             yield "init.scheme", "lsuv scales layers that are called once; a recurrent layer is called at every step"
 

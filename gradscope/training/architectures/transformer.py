@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
 
+from gradscope.numbers import exact
 from gradscope.training.init_options import Init
 from gradscope.training.options import Activation, BranchedOptions, Count, Residual, Shape, Share
 
@@ -57,7 +58,7 @@ class Options(BranchedOptions):
         if self.positions == "sinusoidal" and self.width % 2:
             yield "positions", f"sines and cosines come in pairs (got a width of {self.width}; expected an even one)"
         if not self.bias and self.init.bias:
-            yield "init.bias", f"there are no biases to start at {self.init.bias:g}: bias is false"
+            yield "init.bias", f"there are no biases to start at {exact(self.init.bias)}: bias is false"
 
     @property
     def branch_depth(self) -> int:

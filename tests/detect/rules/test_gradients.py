@@ -68,7 +68,7 @@ def test_one_layer_receives_and_several_receive_next_to_nothing() -> None:
     (one,) = STUCK.but(width=WIDE, backward=back(0.003)).findings("GS101")
     assert f"is 0.003 of that at layers.12, the last hidden layer: 1 of {DEPTH - 1} layers receives" in one.message
     (several,) = STUCK.but(backward=0.3 * 0.1 ** np.arange(DEPTH)[::-1]).findings("GS101")
-    assert f"is 1e-06 of that at layers.12, the last hidden layer: 4 of {DEPTH - 1} layers receive next" in several.message
+    assert f"is 1e-6 of that at layers.12, the last hidden layer: 4 of {DEPTH - 1} layers receive next" in several.message
 
 
 def test_in_a_narrow_net_chance_alone_makes_as_small_a_gradient() -> None:
