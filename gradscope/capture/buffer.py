@@ -90,8 +90,3 @@ def _to_host(groups: list[list[Tensor]]) -> list[Floats]:
                 result[i] = flat[begin:end].reshape(len(groups[i]), -1)
                 begin = end
     return result
-
-
-def merged(host: Mapping[str, float | None]) -> dict[str, float | Floats]:
-    """Host values without those that are absent."""
-    return {name: float(value) for name, value in host.items() if value is not None}

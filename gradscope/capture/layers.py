@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from gradscope.capture.anchor import in_backward, reaches_parameters
 from gradscope.capture.clearing import Clearing
+from gradscope.capture.collector import Collector
 from gradscope.capture.gather import Gather
 from gradscope.capture.graph import Graph, Node, tensors_in
 from gradscope.capture.guard import Guard, is_transformed, unguarded
@@ -47,6 +48,7 @@ class Layers:
         self._handles: list[Any] = []
         self._attached: dict[str, nn.Module] | None = None
         self._clearing = Clearing(model)
+        self._collector = Collector()
         self.clear()
 
     # ---- the life of a sampled step
@@ -61,7 +63,7 @@ class Layers:
         self._attached = self.survey.watched
         self._handles = [
             self.model.register_forward_pre_hook(self.guard(self._begin)),
-            self.model.register_forward_hook(self.guard(self._end)),
+            self.model.register_forward_hook(self.guard(self._end), always_call=True),  # also where it raises an error
         ]
         for name, module in self.survey.watched.items():
             station = self._stations.get(name)
@@ -79,6 +81,7 @@ class Layers:
             handle.remove()
         self._handles = []
         self._attached = None
+        self._collector.release()
 
     def clear(self) -> None:
         """Lets go of everything that a step left: sums, nodes, tensors."""
@@ -123,11 +126,11 @@ class Layers:
         if self.survey.looking:
             self.survey.complete(self._reached() if self._walked else frozenset())
 
-    def finish(self) -> None:
-        """After a sampled step was read."""
+    def finish(self, trained: bytes) -> None:
+        """After a sampled step was read; ``trained`` tells which parameters had gradients, one from another."""
         if self.gather.repeated:
             self.notes["layers: several backwards went through one forward pass; norms of their sum are not recorded"] = None
-        self.survey.finish(self._reached(), walked=bool(self._walked))
+        self.survey.finish(self._reached(), trained, walked=bool(self._walked))
 
     def _reached(self) -> frozenset[str]:
         return frozenset(self.gather.keys[slot][0] for slot in self.gather.seen())
@@ -202,12 +205,18 @@ class Layers:
                 return
             self._evaluating.discard(get_ident())
             self._inside = True
+            self._collector.hold()
             if self.nodes:
                 self._new_turn()
 
     def _end(self, module: nn.Module, _args: object, output: object) -> None:
-        if module is not self.model or in_backward():
-            return
+        if module is self.model and not in_backward():
+            try:
+                self._see_output(output)
+            finally:
+                self._collector.release()
+
+    def _see_output(self, output: object) -> None:
         if get_ident() in self._evaluating:
             self._evaluating.discard(get_ident())
             return

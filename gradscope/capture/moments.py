@@ -48,9 +48,10 @@ class Moments:
         self._stepped = stepped
         self._hooks: list[Any] = []
         self._anchor = Anchor(self._end_of_backward, guard)
-        self._clear()
+        self.clear()
 
-    def _clear(self) -> None:
+    def clear(self) -> None:
+        """Before a step that reads nothing: what the one before has left is let go of."""
         self.lr: float | None = None
         self.inverse_scale: Tensor | None = None
         self.found_inf: Tensor | None = None
@@ -62,7 +63,7 @@ class Moments:
         self._clipped: Reading | None = None
         self._inside_backward = False
         self._evaluated = False
-        self._reads = self._full = False
+        self._reads = self._full = self._watches = False
 
     # ---- life
 
@@ -90,21 +91,18 @@ class Moments:
         for handle in self._hooks:
             handle.remove()
         self._hooks = []
-        self._clear()
+        self.clear()
 
     def arm(self, parameters: Parameters, *, reads: bool, full: bool, watch_backward: bool) -> None:
         """Before a step: ``reads`` norms of gradients, ``full`` everything about parameters, or just when backward ends."""
-        self._clear()
+        self.clear()
         self.parameters = parameters
         self._reads, self._full = reads, full
-        if reads or watch_backward:
+        self._watches = reads or watch_backward
+        if self._watches:
             self._anchor.drop(parameters.items)
         else:
             self._anchor.lift()
-
-    def arm_nothing(self) -> None:
-        """Before a step that reads nothing, after another: no hook is there."""
-        self._clear()
 
     def disarm(self) -> None:
         self._anchor.lift()
@@ -158,6 +156,8 @@ class Moments:
         found = getattr(optimizer, "found_inf", None)
         if isinstance(found, Tensor):
             self.found_inf = found.clone() if self.found_inf is None else torch.maximum(self.found_inf, found)
+        if not self._watches:
+            return None
         if self._full and not self.parameters.of_weights.watching:
             self.parameters.of_weights.before_step()
         if in_backward():

@@ -11,10 +11,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from gradscope.capture import rows
-from gradscope.capture.buffer import Buffer, Pending, merged
+from gradscope.capture.buffer import Buffer, Pending
 from gradscope.capture.cadence import GRADIENTS, LAYERS, NOTHING, PARAMETERS, TIMESTEPS, Adaptive, Cadence, Fixed, Plan, Shared
 from gradscope.capture.contents import Contents
 from gradscope.capture.distributed import Processes
@@ -25,7 +26,7 @@ from gradscope.capture.naming import compiled_under, unwrap
 from gradscope.capture.parameters import Parameters
 from gradscope.capture.structure import Structure
 from gradscope.capture.through_time import replayable
-from gradscope.record.grid import Block
+from gradscope.record.grid import Block, Floats
 from gradscope.record.manifest import Catalogue
 
 FLUSH_SECONDS = 0.9
@@ -70,7 +71,7 @@ class Recorder:
         if self.processes.layers_unseen:
             note(f"layers: {self.processes.layers_unseen}; their signals are not recorded")
         elif compiled != "the model":
-            self.layers = Layers(self.root, modules, self._guard, alone=not self.processes.many)
+            self.layers = Layers(self.root, modules, self.guard, alone=not self.processes.many)
         if self.processes.alone_of_many:
             note("several processes run, and the model is wrapped by none of them: what is recorded is this process's own")
         for name, module in modules:
@@ -78,7 +79,7 @@ class Recorder:
                 note(f"timesteps: {name} {why}; its gradient through time is not recorded")
         self.moments = Moments(
             optimizers,
-            self._guard,
+            self.guard,
             note,
             inverse_scale=lambda: rows.inverse(rows.scale_of(self.scaler)),
             refresh=self._reread_if_changed,
@@ -114,11 +115,21 @@ class Recorder:
             self.layers.clear()
         self.flush()
 
-    @in_normal_mode
     def step(self, loss: Tensor | float, metrics: Mapping[str, Tensor | float | None]) -> None:
-        """Ends the step: call once after the optimizer's (or where a scaler skipped it)."""
+        """Ends the step: call once after the optimizer's (or where a scaler skipped it).
+
+        Most steps read nothing, and come to this with a cold cache: there each call costs ten times what it seems to.
+        """
+        if torch.is_inference_mode_enabled():  # an evaluation may have been the last thing
+            with torch.inference_mode(False):
+                self.step(loss, metrics)
+            return
         entered = time.perf_counter()
-        self._unless_broken(lambda: self._finish(loss, metrics, entered))
+        if not self._broken:
+            try:
+                self._finish(loss, metrics, entered)
+            except Exception as error:
+                self.fail(error)
         self.step_index += 1
         ahead = min(entered - self._last_step, FLUSH_SECONDS)  # what waits now may not leave before the next step ends
         due = entered - self._last_flush + ahead > FLUSH_SECONDS or self.buffer.size > BUFFER_VALUES
@@ -127,7 +138,11 @@ class Recorder:
         now = time.perf_counter()
         self.cadence.account(self._plan, self.spent + now - entered, now - self._last_step)
         self._last_step, self.spent = now, 0.0
-        self._unless_broken(self._arm)
+        if not self._broken:
+            try:
+                self._arm()
+            except Exception as error:
+                self.fail(error)
         self.spent = time.perf_counter() - now
 
     def flush(self) -> None:
@@ -165,7 +180,7 @@ class Recorder:
         plan, before = self.cadence.plan(self.step_index), self._plan
         self._plan = plan
         if not plan and not before and self._armed:
-            self.moments.arm_nothing()
+            self.moments.clear()
             return
         self._armed = True
         if not self.parameters.items:  # a lazy model has them once it has run
@@ -204,7 +219,9 @@ class Recorder:
 
     def _finish(self, loss: Tensor | float, metrics: Mapping[str, Tensor | float | None], now: float) -> None:
         moments = self.moments
-        host: dict[str, float | None] = {"lr": moments.lr if moments.lr is not None else self._current_lr()}
+        host: dict[str, float | Floats] = {"wall_seconds": now - self._began}
+        if (lr := moments.lr if moments.lr is not None else self._current_lr()) is not None:
+            host["lr"] = lr
         device = rows.of_user({"loss": loss, **metrics}, host)
         if self.scaler is not None:
             if moments.found_inf is not None:
@@ -217,8 +234,7 @@ class Recorder:
             device["skipped"] = moments.found_inf
         elif moments.sees_steps and not moments.stepped:
             host["skipped"] = 1.0
-        host["wall_seconds"] = now - self._began
-        raw, clipped = moments.finish()
+        raw, clipped = moments.finish() if self._plan else (None, None)
         full = PARAMETERS in self._plan
         if full and moments.sees_steps and not moments.stepped:
             self.parameters.of_weights.not_stepped()
@@ -229,10 +245,10 @@ class Recorder:
             device.update(of_step)
             self.buffer.add(row)
         if LAYERS in self._plan and self.layers is not None:
-            device.update(self._read_layers(self.layers))
-        self.buffer.add(Pending("steps", self.step_index, host=merged(host), device=device))
+            device.update(self._read_layers(self.layers, b"" if raw is None else raw.present.tobytes()))
+        self.buffer.add(Pending("steps", self.step_index, host=host, device=device))
 
-    def _read_layers(self, layers: Layers) -> dict[str, Tensor]:
+    def _read_layers(self, layers: Layers, trained: bytes) -> dict[str, Tensor]:
         layers.complete()
         row = rows.layer_row(self.step_index, layers, self.processes, self.moments.inverse_scale)
         if row is not None:
@@ -244,7 +260,7 @@ class Recorder:
         of_step = rows.output_columns(layers, self.processes, self.moments.inverse_scale)
         if row is not None and not of_step and not layers.output.repeated:
             self.note("output: no gradient at the model's own output was seen; what the run achieved is not recorded")
-        layers.finish()
+        layers.finish(trained)
         for text in layers.notes:
             self.note(text)
         layers.notes.clear()
@@ -269,14 +285,7 @@ class Recorder:
     def _current_lr(self) -> float | None:
         return float(self.optimizers[0].param_groups[0]["lr"]) if self.optimizers else None
 
-    def _unless_broken(self, part: Callable[[], None]) -> None:
-        if not self._broken:
-            try:
-                part()
-            except Exception as error:
-                self.fail(error)
-
-    def _guard(self, hook: Hook) -> Hook:
+    def guard(self, hook: Hook) -> Hook:
         return (Unclocked if isinstance(self.cadence, Fixed) else Guarded)(self, hook)
 
     def fail(self, error: Exception) -> None:

@@ -16,7 +16,7 @@ from gradscope.capture.parameters import Parameters, Reading
 from gradscope.record.grid import Block, Floats
 
 
-def of_user(values: Mapping[str, Tensor | float | None], host: dict[str, float | None]) -> dict[str, Tensor]:
+def of_user(values: Mapping[str, Tensor | float | None], host: dict[str, float | Floats]) -> dict[str, Tensor]:
     """What a user gives for the row of ``steps``: numbers into ``host``, and what is on a device, not waited for."""
     device: dict[str, Tensor] = {}
     for name, value in values.items():
@@ -24,8 +24,8 @@ def of_user(values: Mapping[str, Tensor | float | None], host: dict[str, float |
             host[name] = value.item()  # there is no device to wait for
         elif isinstance(value, Tensor):
             device[name] = value.detach().clone()  # a compiled step may write its outputs in place
-        else:
-            host[name] = value
+        elif value is not None:
+            host[name] = float(value)
     return device
 
 

@@ -29,6 +29,8 @@ LOOKS = 4
 """Samples in which the whole model is watched after a new set of stations was reached."""
 PATHS_LIMIT = 64
 """Sets of stations after which a model is taken to choose its path at random."""
+AGAIN = frozenset([2, *(4**i for i in range(1, 16))])
+"""Samples after which the whole model is watched once more."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,8 @@ class Survey:
         self._order: dict[str, int] = {}
         """In which order the modules run; one that joins in later stands behind the one that it then ran after."""
         self._last_ran = ""
-        self._paths: set[frozenset[str]] = set()
-        """The sets of stations that sampled steps have reached."""
+        self._paths: set[tuple[frozenset[str], bytes]] = set()
+        """The sets of stations that sampled steps have reached, and of parameters that they gave gradients to."""
 
     @property
     def new(self) -> bool:
@@ -166,21 +168,22 @@ class Survey:
         ordered = sorted(self.infos.values(), key=self._place)
         self.infos = {info.name: info if info.order == i else replace(info, order=i) for i, info in enumerate(ordered)}
 
-    def finish(self, reached: frozenset[str], *, walked: bool) -> None:
-        """After a sampled step: whether to look at the whole model again at the next.
+    def finish(self, reached: frozenset[str], trained: bytes, *, walked: bool) -> None:
+        """After a sampled step, that reached these stations and gave gradients to the parameters of this mask: whether to look
+        at the whole model again at the next.
 
-        It is looked at again, for some samples, when a set of stations was reached that is new; and at samples 2, 4, 8 ...:
-        what is used beside all that is known shows by nothing else.
+        It is looked at again, for some samples, when one of the two is new. After samples 2, 4, 16, 64 ... it is so too: an
+        activation that comes to be used beside all that is known shows by nothing else.
         """
         self._samples += 1
         if not self.looking:
-            if reached not in self._paths and len(self._paths) < PATHS_LIMIT:
-                self._paths.add(reached)
+            if (reached, trained) not in self._paths and len(self._paths) < PATHS_LIMIT:
+                self._paths.add((reached, trained))
                 self._look_again(LOOKS)
-            elif self._samples & (self._samples - 1) == 0:
+            elif self._samples in AGAIN:
                 self._look_again(1)
         elif walked:
-            self._paths.add(reached)
+            self._paths.add((reached, trained))
             self._looks -= 1
             if self._looks <= 0:
                 self.looking = False

@@ -53,6 +53,8 @@ class Judging:
         self._judge = judge
         self._on_finding = on_finding
         self._stop_on = tuple(stop_on)
+        self.wanted = on_finding is not None or bool(self._stop_on)
+        """Whether anybody listens."""
         self._share = share
         self._chance = self.MOST if planned is None else min(max(planned // self.CHANCE, self.FEWEST), self.MOST)
         self._warming_up = warming_up
@@ -68,11 +70,6 @@ class Judging:
         self._told: set[tuple[str, Severity, tuple[str, ...]]] = set()
         self.spent = 0.0
         """Seconds that judging took, what ``on_finding`` did left out."""
-
-    @property
-    def wanted(self) -> bool:
-        """Whether anybody listens."""
-        return self._on_finding is not None or bool(self._stop_on)
 
     def after(self, taken: int, processes: Processes) -> None:
         """Judges if it is due when so many steps have been taken. Raises ``Stop``, on all processes alike."""

@@ -22,7 +22,7 @@ from gradscope.record.schema import TABLES
 from gradscope.record.sink import Sink
 from gradscope.scope.environment import environment, now, settings_of, version
 from gradscope.scope.judging import Judging, Stop
-from gradscope.scope.opponents import Opponents
+from gradscope.scope.opponents import LAST, Opponents
 from gradscope.signals.motion import warming_up
 
 METRICS = ("accuracy", "validation_loss", "validation_accuracy")
@@ -148,8 +148,7 @@ class Scope:
         self._others = Opponents(model, optimizers, found=manifest.shared_loss)
         self._catalogue = self._recorder.catalogue()
         self._followed: list[Block] | None = None
-        self._open = False
-        self._unjudged = False
+        self._open = self._unjudged = False
         self._describe()
 
     def __enter__(self) -> Scope:
@@ -178,7 +177,8 @@ class Scope:
                 raise UsageError(f"scope.step takes no {name!r} (expected one of {', '.join(METRICS)})")
         if isinstance(loss, Tensor) and loss.numel() != 1:
             raise UsageError(f"scope.step needs a loss of one element (got shape {tuple(loss.shape)})")
-        self._others.look(loss, self._recorder.step_index)
+        if self._recorder.step_index <= LAST:
+            self._recorder.guard(self._others.look)(loss, self._recorder.step_index)
         self._recorder.step(loss, metrics)
         if self._judging.wanted:
             self._judging.after(self._recorder.step_index, self._recorder.processes)
