@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +12,7 @@ import typer
 
 from gradscope.cli.folders import RUNS_DIR, RunsDir, folders
 from gradscope.cli.gate import judged
-from gradscope.cli.terminal import deliver, next_command, note
+from gradscope.cli.terminal import deliver, hanging, next_command, note
 from gradscope.errors import GradscopeError
 
 if TYPE_CHECKING:
@@ -36,14 +36,29 @@ def runs(
         HEADER,
         *(tuple(_row(path, manifest)) for path, manifest in (found[:limit] if limit else found)),
     ]
-    widths = [max(len(row[i]) for row in table) for i in range(len(HEADER))]
-    if sys.stdout.isatty() and sum(widths) + 2 * len(widths) - 2 > shutil.get_terminal_size().columns:
-        table = [(*row[:3], row[4]) for row in table]  # a run's name says when it began
-        widths = [*widths[:3], widths[4]]
-    deliver("\n".join("  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip() for row in table), None)
+    deliver("\n".join(_lines(table, shutil.get_terminal_size().columns if sys.stdout.isatty() else None)), None)
     if limit and len(found) > limit:
         note(f"{len(found) - limit} older runs are not shown; gradscope runs --limit 0 shows all")
     next_command("check", found[0][0])
+
+
+def _lines(table: list[tuple[str, ...]], room: int | None) -> Iterator[str]:
+    """A run a line; where there is no room for that without the time at which it began, on a line below its name."""
+    widths = [max(len(row[i]) for row in table) for i in range(len(HEADER))]
+
+    def start(row: Sequence[str], columns: Sequence[int]) -> str:
+        return "".join(f"{row[i]:<{widths[i]}}  " for i in columns)
+
+    whole = sum(widths) + 2 * len(widths) - 2
+    brief = whole - widths[3] - 2
+    for row in table:
+        if room is None or whole <= room:
+            yield start(row, range(4)) + row[4]
+        elif brief <= room:
+            yield start(row, range(3)) + row[4]
+        else:
+            yield row[0]
+            yield hanging("  " + start(row, (1, 2)), row[4])
 
 
 def _row(path: Path, manifest: Manifest) -> Iterator[str]:

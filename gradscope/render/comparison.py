@@ -25,11 +25,14 @@ from gradscope.signals.profiles import Profile, depth_profile
 from gradscope.signals.states import State
 
 FACTS, RUN, LEAST, STEP = 22, 19, 14, 16
-"""Columns for the names of facts; for a run (where they do not all fit, the runs stand in several tables), and at the least,
-where names are long; for the step behind a strip.
+"""Columns for the names of facts; for a run (where they do not all fit, the runs stand in several tables), and for its words at
+the least (``✗ pathological``: where there is less, names stand above what they name); for the step behind a strip.
 """
+GAP = 2
 MOST = 24
 """Differences of one section that are shown; of more, the number is said."""
+Row = tuple[str, Sequence[Text | str]]
+"""A fact or key by name, and what each run has of it."""
 CHANGE = {Kind.NEW: "bold red", Kind.WORSE: "red", Kind.SAME: "dim", Kind.BETTER: "green", Kind.GONE: "bold green"}
 CAME_TO = {
     "loss": "training loss",
@@ -64,7 +67,7 @@ def _page(comparison: Comparison, runs: Sequence[Run], terminal: Terminal) -> It
     groups = [at] if len(at) <= beside else [[0, *at[i : i + beside - 1]] for i in range(1, len(at), beside - 1)]
     for group in groups:
         yield _outcomes([comparison.outcomes[i] for i in group], width)
-        if any(outcome.loss for outcome in comparison.outcomes):
+        if group is groups[-1] and any(outcome.loss for outcome in comparison.outcomes):
             yield Text(HOW, style="dim")
         yield ""
     yield from _strips(comparison, runs, terminal)
@@ -80,22 +83,38 @@ def _page(comparison: Comparison, runs: Sequence[Run], terminal: Terminal) -> It
         yield Text("nothing that was recorded was set up differently", style="dim")
 
 
-def _table(names: Sequence[str], width: int, facts: int = FACTS) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
-    table.add_column(style="dim", width=facts - 2, overflow="fold")
-    each = min((width - facts) // len(names) - 2, 40)
-    for name in names:
-        table.add_column(Text(plain(name, each)), width=each, overflow="fold")
-    return table
+def _table(names: Sequence[str], rows: Sequence[Row], width: int) -> RenderableType:
+    """A column for each run, and the names of the rows in front of them, or above each row where they leave too little room."""
+    facts = max(FACTS, *(len(name) + GAP for name, _ in rows))
+    above = width < facts + (LEAST + GAP) * len(names)
+    each = min((width - (GAP if above else facts)) // len(names) - GAP, 40)
+
+    def lines(style: str, *rows: Sequence[Text | str]) -> Table:
+        table = Table.grid(padding=(0, GAP, 0, 0))
+        if not above:
+            table.add_column(style="dim", width=facts - GAP)
+        for _ in names:
+            table.add_column(style=style, width=each, overflow="fold")
+        for row in rows:
+            table.add_row(*row)
+        return table
+
+    head = [Text(plain(name, each)) for name in names]
+    if not above:
+        return Group(lines("bold", ["", *head]), lines("", *([Text(name), *cells] for name, cells in rows)))
+    parts: list[RenderableType] = [Padding(lines("bold", head), (0, 0, 0, GAP))]
+    for name, cells in rows:
+        parts += [Text(name, "dim"), Padding(lines("", cells), (0, 0, 0, GAP))]
+    return Group(*parts)
 
 
 def _outcomes(outcomes: Sequence[Outcome], width: int) -> RenderableType:
-    table = _table([outcome.name for outcome in outcomes], width)
+    rows: list[Row] = []
 
     def row(name: str, cell: Callable[[Outcome], Text | str]) -> None:
         cells = [cell(outcome) for outcome in outcomes]
         if any(str(text) for text in cells):
-            table.add_row(name, *cells)
+            rows.append((name, cells))
 
     row("verdict", _verdict)
     row("findings", lambda o: " ".join(dict.fromkeys(f.code for f in o.report.findings)) or "none")
@@ -106,7 +125,7 @@ def _outcomes(outcomes: Sequence[Outcome], width: int) -> RenderableType:
     for key, name in CAME_TO.items():
         row(name, partial(_came_to, key=key))
     row("time", lambda o: f"{number(o.wall_seconds.value)} s" if o.wall_seconds else "")
-    return table
+    return _table([outcome.name for outcome in outcomes], rows, width)
 
 
 def _verdict(outcome: Outcome) -> Text:
@@ -135,17 +154,21 @@ def _strips(comparison: Comparison, runs: Sequence[Run], terminal: Terminal) -> 
     if not sizes.size:
         return
     low, high = float(sizes.min()), float(sizes.max())
+    width = min(terminal.width, WIDEST)
+    above = width < FACTS + LEAST + STEP
+    start = 0 if above else FACTS
+    room = width - start - STEP
     yield Text(f"gradient by layer, input to output, in powers of ten: {number(low)} to {number(high)}", style="dim")
     for outcome, row in zip(comparison.outcomes, shown, strict=True):
         if row is None:
             continue
         values, states, step = row
-        room = min(terminal.width, WIDEST) - FACTS - STEP
         line = strip(values, states, room, ascii_only=not terminal.unicode, ends=(low, high))
-        name = f"{plain(outcome.name, FACTS - 2):<{FACTS}}"
-        yield Text.assemble((name, "bold"), line.text, (f"  step {step:,}", "dim"), no_wrap=True, overflow="crop")
+        name = Text(f"{plain(outcome.name, (width if above else FACTS) - GAP):<{start}}", "bold")
+        strand = Text.assemble(line.text, (f"  step {step:,}", "dim"))
+        yield from [name, strand] if above else [Text.assemble(name, strand, no_wrap=True, overflow="crop")]
         if legend := line.legend(ascii_only=not terminal.unicode):
-            yield Text(" " * FACTS + ", ".join(f"{sign}: {state.words}" for sign, state in legend), style="dim")
+            yield Padding(Text(", ".join(f"{sign}: {state.words}" for sign, state in legend), style="dim"), (0, 0, 0, start))
     yield ""
 
 
@@ -199,11 +222,8 @@ def _where(finding: Finding, run: Run) -> str:
 def _differences(
     found: Sequence[Difference], words: str, names: Sequence[str], group: Sequence[int], width: int
 ) -> RenderableType:
-    longest = 2 + max(len(plain(d.path)) for d in found[:MOST])
-    table = _table(names, width, max(FACTS, min(longest, width - LEAST * len(names))))
-    for difference in found[:MOST]:
-        table.add_row(Text(plain(difference.path)), *(Text(value(difference.values[i])) for i in group))
-    parts: list[RenderableType] = [Text.assemble("what differs ", (words, "bold")), table]
+    rows: list[Row] = [(plain(d.path), [Text(value(d.values[i])) for i in group]) for d in found[:MOST]]
+    parts: list[RenderableType] = [Text.assemble("what differs ", (words, "bold")), _table(names, rows, width)]
     if len(found) > MOST:
         parts.append(Text(f"and {len(found) - MOST:,} more; --format json has all of them", style="dim"))
     return Padding(Group(*parts), (0, 0, 1, 0))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -52,6 +53,20 @@ def test_it_fits_the_terminal(width: int) -> None:
     assert max(len(line) for line in text.splitlines()) <= width
     assert text.count("vanishing-0") > 4
     assert "✗" in text
+
+
+def test_a_narrow_terminal_gets_whole_words() -> None:
+    """Names stand above what they name: of five runs two beside each other in 40 columns, the first of them four times."""
+    configs = [{"model": {"init": {"scheme": scheme}}} for scheme in ("xavier_normal", "kaiming_normal")]
+    runs, reports = zip(*(case(name) for name in ("vanishing", "shallow")), strict=True)
+    runs = tuple(Run(replace(r.manifest, config=c), r._tables) for r, c in zip(runs, configs, strict=True))
+    compared = compare(runs, reports, ["vanishing", "shallow"])
+    narrow, wide = (write(compared, runs, terminal=Terminal(width)) for width in (40, 200))
+    assert Counter(narrow.split()) - Counter(wide.split()) == Counter()
+    lines = narrow.splitlines()
+    assert lines[1:3] == ["verdict", "  ✗ pathological     ✓ healthy"]
+    assert lines[lines.index("model.init.scheme") + 1].split() == ["xavier_normal", "kaiming_normal"]
+    assert any(set(line.split("  ")[0]) <= set("▁▂▃▄▅▆▇█") and len(line.split("  ")[0]) == 20 for line in lines if line)
 
 
 def test_where_not_all_fit_each_table_begins_with_the_first_run() -> None:
