@@ -14,7 +14,7 @@ from gradscope.cli.gate import FINDINGS
 from gradscope.cli.options import ConfigFile, DeviceOption, Overrides, Set, Written, WrittenOption, changes
 from gradscope.cli.run import folder_name, shown_in
 from gradscope.cli.terminal import as_json, deliver, next_command, note
-from gradscope.errors import RunFolderError, UsageError
+from gradscope.errors import UsageError
 
 if TYPE_CHECKING:
     from gradscope.remedy.candidate import Candidate
@@ -55,6 +55,7 @@ def fix(
     and to the end where that goes well. The file keeps the text of the old one, with what changed marked. Exit code 1:
     nothing cures, and nothing is written.
     """
+    from gradscope.record.store import require_free
     from gradscope.strict.yaml12 import read
     from gradscope.training.config import load_config
 
@@ -63,8 +64,7 @@ def fix(
     target = output or config.with_name(f"{config.stem}.fixed.yaml")
     _must_be_writable(target, config)
     folder = out or runs_dir / folder_name(f"{loaded.name}-fix")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise RunFolderError(f"{folder}: exists and is not empty", hint="name a folder that does not exist yet, or is empty")
+    require_free(folder)
 
     from gradscope.remedy import cure, plain, text
     from gradscope.remedy.candidate import given_as

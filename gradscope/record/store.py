@@ -42,9 +42,7 @@ class RunFolder:
         path = Path(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
-            if any(entry.name != LOCK for entry in path.iterdir()):
-                hint = "name a folder that does not exist yet, or is empty"
-                raise RunFolderError(f"{path}: the folder exists and is not empty", hint=hint)
+            require_free(path)
             lock = WriterLock(path)
         except OSError as error:
             raise _unwritable(path, error) from error
@@ -127,6 +125,17 @@ class RunFolder:
         data = json.loads(json.dumps(data, default=str), parse_constant=str)  # JSON has no NaN and no Infinity
         self._manifest = Manifest.from_dict(data)
         write_manifest(self.path, json.dumps(data, indent=1))
+
+
+def require_free(path: Path) -> None:
+    """Raises ``RunFolderError`` where no run folder can be made because of what is there: before work is done for nothing."""
+    try:
+        taken = path.exists() and any(entry.name != LOCK for entry in path.iterdir())
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    if taken:
+        hint = "name a folder that does not exist yet, or is empty"
+        raise RunFolderError(f"{path}: the folder exists and is not empty", hint=hint)
 
 
 def _unwritable(path: Path, error: Exception) -> RunFolderError:

@@ -13,6 +13,7 @@ from torch import Tensor
 from gradscope.detect.engine import Settings
 from gradscope.record.finding import Finding
 from gradscope.record.run import Run
+from gradscope.record.store import require_free
 from gradscope.scope import Scope, watch
 from gradscope.training.build import Setup, build
 from gradscope.training.checkpoint import save_checkpoint
@@ -68,6 +69,8 @@ def train(
         TrainingError: no such device, out of memory.
         RunFolderError: ``out`` exists and is not empty, or cannot be written.
     """
+    if out is not None:
+        require_free(out)
     device = resolve(config.device)
     with own_random_state(device), failures_are_told(device):
         setup = build(config)

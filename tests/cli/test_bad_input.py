@@ -97,7 +97,7 @@ def test_a_file_in_place_of_the_output_folder_is_told(here: Path) -> None:
 def test_an_output_folder_that_is_not_empty_is_left_alone(here: Path) -> None:
     (here / "full").mkdir()
     (here / "full" / "mine.txt").touch()
-    assert told(here, "run", "small.yaml", "--out", "full", "-q") == [
+    assert told(here, "run", "small.yaml", "--out", "full") == [
         "error: full: the folder exists and is not empty",
         "hint: name a folder that does not exist yet, or is empty",
     ]

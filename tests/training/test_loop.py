@@ -124,10 +124,12 @@ def test_a_run_folder_holds_the_config_as_given_and_as_resolved(tmp_path: Path) 
     assert_same_record(run, train(resolved, tmp_path / "again"))
 
 
-def test_a_folder_that_is_not_empty_is_refused_and_left_alone(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_empty_is_refused_before_anything_is_built_and_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
+    built: list[object] = []
     with pytest.raises(RunFolderError, match="not empty"):
-        train(config(), tmp_path)
+        train(config(), tmp_path, on_setup=built.append)
+    assert built == []
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
 
 
