@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Sequence
 
+import numpy as np
 import pytest
 
 from gradscope.sweep.outcome import End, Outcome
@@ -12,27 +14,48 @@ from gradscope.sweep.remaining import Remaining
 START, COST, POINTS = 20.0, 3.0, 24
 
 
-def played(jobs: int) -> list[tuple[float, Outcome]]:
-    """When each point ends, and its outcome: all cost the same, and a process takes its time to start for its first one."""
+def played(jobs: int, costs: Sequence[float] = (COST,) * POINTS) -> list[tuple[float, Outcome]]:
+    """When each point ends, and its outcome; a process takes its time to start for its first one."""
     free, ends = [0.0] * jobs, list[tuple[float, Outcome]]()
-    for i in range(POINTS):
+    for i, cost in enumerate(costs):
         start = START if i < jobs else 0.0
-        end = heapq.heappop(free) + start + COST
+        end = heapq.heappop(free) + start + cost
         heapq.heappush(free, end)
-        ends.append((end, Outcome(End.FINISHED, seconds=start + COST, start_seconds=start)))
-    return ends
+        ends.append((end, Outcome(End.FINISHED, seconds=start + cost, start_seconds=start)))
+    return sorted(ends, key=lambda ended: ended[0])
 
 
 @pytest.mark.parametrize("jobs", [1, 2, 4, 7])
-def test_it_is_right_from_the_first_point_on_whatever_a_process_takes_to_start(jobs: int) -> None:
+def test_it_is_right_once_each_process_has_done_a_point_whatever_it_takes_to_start(jobs: int) -> None:
     ends, remaining = played(jobs), Remaining(jobs, 0.0)
     last = ends[-1][0]
     for done, (now, outcome) in enumerate(ends[:-1], start=1):
         remaining.note(outcome, now, POINTS - done)
         told = remaining.seconds(POINTS - done, now)
+        if done < jobs:
+            assert told is None  # who knows how long the others take
+            continue
         assert told == pytest.approx(last - now, abs=COST)  # where they do not share out evenly, the last round is not full
         if POINTS % jobs == 0 and done % jobs == 0:  # all processes begin a point now
             assert told == pytest.approx(last - now)
+
+
+@pytest.mark.parametrize("jobs", [2, 4, 8])
+def test_what_is_told_first_is_not_what_the_quick_points_alone_would_make_of_it(jobs: int) -> None:
+    """Half of the points cost ten times the others, and of several at a time the quick ones are done first."""
+    first, naive, points = [], [], 64
+    for seed in range(40):
+        costs = np.random.default_rng(seed).permutation([1.0, 10.0] * (points // 2))
+        ends, remaining = played(jobs, costs), Remaining(jobs, 0.0)
+        last = ends[-1][0]
+        naive.append(min(costs[:jobs]) * points / jobs / (last - ends[0][0]))
+        for done, (now, outcome) in enumerate(ends[:-1], start=1):
+            remaining.note(outcome, now, points - done)
+            if (told := remaining.seconds(points - done, now)) is not None:
+                first.append(told / (last - now))
+                break
+    assert 0.7 < np.median(first) < 1.3
+    assert np.median(naive) < 0.3
 
 
 def test_it_runs_down_while_nothing_ends_and_never_below_nothing() -> None:
