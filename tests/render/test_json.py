@@ -1,8 +1,10 @@
 import json
+import re
+from pathlib import Path
 
 import pytest
 
-from gradscope.record.finding import Report
+from gradscope.record.finding import Report, Severity, Verdict
 from gradscope.render import FORMATS
 from gradscope.render.terminal import Terminal
 from tests.render.cases import case
@@ -26,6 +28,14 @@ def test_the_json_has_the_keys_of_the_contract_in_their_order():
         "noise_floor", "message", "cause", "cause_code", "remedies",
     ]  # fmt: skip
     assert (finding["steps"], finding["timesteps"], finding["threshold"]) == ([0, 199], None, 1e-3)
+
+
+def test_the_tutorial_names_every_key():
+    _, report = case("vanishing")
+    page = (Path(__file__).parents[2] / "docs" / "tutorial.md").read_text("utf-8")
+    told = set(re.findall(r"`(\w+)`", page.partition("### The verdict in JSON")[2].partition("## What next")[0]))
+    found = report.to_dict()
+    assert told >= {*found, *found["findings"][0], *Severity, *Verdict}
 
 
 def test_no_nan_and_no_infinity_stands_in_json():
