@@ -48,10 +48,15 @@ def deliver(text: str, output: Path | None) -> None:
 
 
 def hanging(start: str, text: str) -> str:
-    """A row of a list: at a terminal the text is wrapped beside its start, for a pipe it stays on one line."""
+    """A row of a list: at a terminal the text is wrapped beside its start, or below it where there is too little room; for a
+    pipe it stays on one line.
+    """
     if not sys.stdout.isatty():
         return start + text
-    width = max(shutil.get_terminal_size().columns, len(start) + NARROWEST)
+    width = shutil.get_terminal_size().columns
+    if width < len(start) + NARROWEST:
+        below = textwrap.fill(text, max(width, NARROWEST), initial_indent="  ", subsequent_indent="  ")
+        return f"{start.rstrip()}\n{below}"
     return textwrap.fill(text, width, initial_indent=start, subsequent_indent=" " * len(start))
 
 

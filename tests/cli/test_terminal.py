@@ -25,11 +25,18 @@ def test_a_long_message_is_not_broken(capsys: pytest.CaptureFixture[str]) -> Non
     assert capsys.readouterr().err.count("\n") == 1
 
 
-@pytest.mark.parametrize(("shown", "lines"), [(True, ["GS1  one two", "     three"]), (False, ["GS1  one two three"])])
+@pytest.mark.parametrize(
+    ("shown", "columns", "lines"),
+    [
+        (True, 12, ["GS1  one two", "     three"]),
+        (True, 11, ["GS1", "  one two", "  three"]),
+        (False, 12, ["GS1  one two three"]),
+    ],
+)
 def test_a_row_of_a_list_is_wrapped_for_a_terminal_and_stays_whole_for_a_pipe(
-    monkeypatch: pytest.MonkeyPatch, shown: bool, lines: list[str]
+    monkeypatch: pytest.MonkeyPatch, shown: bool, columns: int, lines: list[str]
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "12")
+    monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setattr(sys.stdout, "isatty", lambda: shown)
     monkeypatch.setattr(terminal, "NARROWEST", 7)
     assert terminal.hanging("GS1  ", "one two three").split("\n") == lines
