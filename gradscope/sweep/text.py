@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -33,9 +34,11 @@ def write(table: Table, *, terminal: Terminal = PLAIN) -> str:
     lines = _lines(found, table)
     if terminal.interactive and max(map(len, lines)) > (room := terminal.width):
         lines = [line if len(line) <= room else f"{line[: room - 1]}…" for line in _lines(found, table, room)]
+    summary = _summary(table, max((len(group.rows) for group in found), default=0))
+    summary = textwrap.fill(summary, terminal.width) if terminal.interactive else summary
     page = Text("\n").join(
         [
-            Text(_summary(table, max((len(group.rows) for group in found), default=0)), style="bold"),
+            Text(summary, style="bold"),
             Text(),
             Text(lines[0], style="dim"),
             *(Text(line, style=_style(group)) for line, group in zip(lines[1:], found, strict=True)),
@@ -86,7 +89,7 @@ def _lines(found: Sequence[Group], table: Table, room: int | None = None) -> lis
         told = [_number(spread, alone=room is not None) for spread in numbers if any(numbers) or not reason]
         rows.append([*(shown(group.at[key]) for key in keys), verdict_in_words(group), *told])
         reasons.append(reason)
-    lines = columns(rows, room, keep=len(keys))
+    lines = columns(rows, room, numbers=len(keys) + 1, keep=len(keys))
     return [f"{line}  {reason}".rstrip() for line, reason in zip(lines, reasons, strict=True)]
 
 
@@ -108,19 +111,35 @@ def names(keys: Sequence[str]) -> list[str]:
     return [part if last.count(part) == 1 else key for key, part in zip(keys, last, strict=True)]
 
 
-def columns(rows: Sequence[Sequence[str]], room: int | None = None, *, keep: int | None = None) -> list[str]:
+def columns(rows: Sequence[Sequence[str]], room: int | None = None, *, numbers: int, keep: int | None = None) -> list[str]:
     """Cells one below the other, two blanks apart. The first row has all columns, others may have fewer.
 
-    In less ``room`` than they take the widest columns give way, but for the one that is to ``keep`` its width.
+    In less ``room`` than they take the widest columns give way, but for the one that is to ``keep`` its width: the names in the
+    first row, then what stands below them, of the columns from ``numbers`` on the names alone, since a number that is cut is
+    another number. Where that is not enough the last of these are left out, and a sign at the end of the first row says so.
     """
-    widths = [max(len(row[i]) for row in rows if i < len(row)) for i in range(len(rows[0]))]
-    give = [i for i in range(len(widths)) if i != keep]
-    while room is not None and sum(widths) + 2 * (len(widths) - 1) > room:
-        widest = max(give, key=lambda i: widths[i])
-        if widths[widest] <= NARROWEST:
+    for shown in range(len(rows[0]), numbers - 1, -1):
+        more = ["…", *[""] * len(rows)] if shown < len(rows[0]) else []
+        part = [[*row[:shown], *more[i : i + 1]] for i, row in enumerate(rows)]
+        widths, fits = _widths(part, room, numbers, keep)
+        if fits:
             break
-        widths[widest] -= 1
-    return ["  ".join(f"{plain(cell, width):<{width}}" for cell, width in zip(row, widths, strict=False)) for row in rows]
+    return ["  ".join(f"{plain(cell, width):<{width}}" for cell, width in zip(row, widths, strict=False)) for row in part]
+
+
+def _widths(rows: Sequence[Sequence[str]], room: int | None, numbers: int, keep: int | None) -> tuple[list[int], bool]:
+    """How wide each column is, and whether there is room for them."""
+    body = [[len(row[i]) for row in rows[1:] if i < len(row)] for i in range(len(rows[0]))]
+    widths = [max(len(name), *cells) for name, cells in zip(rows[0], body, strict=True)]
+    if room is None:
+        return widths, True
+    room -= 2 * (len(widths) - 1)
+    named = [w if i == keep else max(NARROWEST if i < numbers else 1, *body[i]) for i, w in enumerate(widths)]
+    cut = [NARROWEST if i < numbers and i != keep else w for i, w in enumerate(named)]
+    for least in (named, cut):
+        while sum(widths) > room and (give := [i for i, w in enumerate(widths) if w > least[i]]):
+            widths[max(give, key=lambda i: widths[i])] -= 1
+    return widths, sum(widths) <= room
 
 
 def _style(group: Group) -> str:

@@ -119,7 +119,7 @@ class SweepView:
             table.append([*(shown(result.point.at[key]) for key in keys), *numbers])
             style = VERDICT[verdict][1].removeprefix("bold ") if verdict in VERDICT else "dim"
             ends.append((" ".join([verdict, *outcome.codes, *([plain(outcome.reason, 120)] if outcome.reason else [])]), style))
-        lines = columns(table, self._terminal.width - VERDICT_WIDTH - 2)
+        lines = columns(table, self._terminal.width - VERDICT_WIDTH - 2, numbers=len(keys))
         return [
             Text.assemble((f"{line}  ", style if i == 0 else ""), (end, style), no_wrap=True, overflow="ellipsis")
             for i, (line, (end, style)) in enumerate(zip(lines, ends, strict=True))

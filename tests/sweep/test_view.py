@@ -16,7 +16,7 @@ from gradscope.sweep.outcome import End, Outcome
 from gradscope.sweep.plan import Point
 from gradscope.sweep.progress import Result
 from gradscope.sweep.table import read_table
-from gradscope.sweep.text import write
+from gradscope.sweep.text import columns, write
 from gradscope.sweep.view import SweepView
 
 LONG = "schedule.warmup_steps: longer than the training (got 90; expected at most 60)"
@@ -57,7 +57,10 @@ def test_the_table_has_a_column_for_each_axis_and_number_and_no_line_is_wider_th
     assert int(27 * (1.5 + 2.5 + 2.5) / 3 - 2.0) == 56
     assert re.search(r"point 3 of 30 +0:56 left", head)
     assert counts.startswith("1 healthy, 1 pathological, 1 refused"[: width - 1])
-    assert len(columns.split()) == len(rows[0].split()) == 7
+    shown = columns.split()
+    assert len(shown) - ("…" in shown) == len(rows[0].split()) == (7 if width >= 80 else 5)
+    assert ("…" in shown) == (width < 80)  # where there is no room for a number its column is left out, and never cut
+    assert rows[1].split()[:4] == ["4", "sigmoid" if width >= 80 else "s…id", "50", "1"]
     starts = {line.index(word) for line, word in zip(rows, ("hea", "pat", "ref"), strict=True)}
     assert starts == {columns.index("ver")}
 
@@ -113,6 +116,17 @@ def test_elsewhere_a_line_is_said_for_each_point_of_few_and_for_some_of_many() -
     assert len(many) == 100
 
 
+@pytest.mark.parametrize("room", range(16, 60))
+def test_no_number_is_cut_however_little_room_there_is(room: int) -> None:
+    rows = [["model.depth", "verdict", "loss", "backward_ratio"], ["12", "healthy", "0.0123", "4.81e-15"], ["2", "healthy"]]
+    head, first, last = columns(rows, room, numbers=2, keep=1)
+    shown = 2 + (room >= 4 + 2 + 7 + 2 + 6 + 2 + 1) + (room >= 4 + 2 + 7 + 2 + 6 + 2 + 8)
+    assert first.split() == ["12", "healthy", "0.0123", "4.81e-15"][:shown]
+    assert last.split() == ["2", "healthy"]
+    assert head.endswith("  …") == (shown < 4)
+    assert max(len(line.rstrip()) for line in (head, first, last)) <= room
+
+
 def test_the_table_at_the_end_gives_way_to_a_terminal_and_to_no_file(swept: Path) -> None:
     table = read_table(swept)
     whole = write(table).splitlines()[2:]
@@ -124,3 +138,6 @@ def test_the_table_at_the_end_gives_way_to_a_terminal_and_to_no_file(swept: Path
     assert [line.split()[0] for line in short] == ["depth", "3", "3", "3", "3", "20", "20", "20", "20"]
     assert "pathological GS101" in short[-2]
     assert write(table, terminal=Terminal(width=250, interactive=True)) == write(table)
+    summary = write(table, terminal=Terminal(width=30, interactive=True)).partition("\n\n")[0]
+    assert max(map(len, summary.splitlines())) <= 30
+    assert " ".join(summary.split()) == write(table).splitlines()[0]
