@@ -18,6 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gradscope.capture.units import over_rows
+
 FLAT = 0.05
 """Share of the largest slope under which an entry counts as saturated: tanh beyond 2.18, the sigmoid beyond 4.36."""
 BLOCKED = 1e-3
@@ -47,15 +49,15 @@ class Activation:
         return self.kind == "two-sided" or (self.kind == "one-sided" and self.alive_low > -float("inf"))
 
     def saturated(self, inputs: Tensor) -> Tensor:
-        """How many entries are on a flat part: (k, rows, units) -> (k,) float64."""
+        """How many entries are on a flat part: (k, *shape) -> (k,) float64."""
         wide = torch.float32 if inputs.device.type == "mps" else torch.float64
         return ((inputs < self.low) | (inputs > self.high)).flatten(1).to(wide).sum(1)
 
-    def alive(self, inputs: Tensor) -> Tensor:
-        """Per unit, whether any row passes a gradient: (..., rows, units) -> (..., units) bool. One with a NaN is not dead."""
+    def alive(self, inputs: Tensor, dim: int) -> Tensor:
+        """Per unit, whether any row passes a gradient: (k, *shape) -> (k, units) bool. One with a NaN is not dead."""
         if self.alive_high == float("inf"):
-            return ~(inputs.amax(-2) <= self.alive_low)
-        return ~((inputs <= self.alive_low) | (inputs >= self.alive_high)).all(-2)
+            return ~(over_rows(torch.amax, inputs, dim) <= self.alive_low)
+        return ~over_rows(torch.all, (inputs <= self.alive_low) | (inputs >= self.alive_high), dim)
 
 
 def examine(module: nn.Module) -> Activation | None:

@@ -20,7 +20,7 @@ from gradscope.capture.exchange import exchanged
 from gradscope.capture.packing import NARROW, long_norm, short_norms, wide
 from gradscope.capture.piles import Memory, Pile
 from gradscope.capture.sums import LOST, SUMS, Sums
-from gradscope.capture.units import LIMIT, any_of_each, by_unit, head, unblocked, units_last
+from gradscope.capture.units import LIMIT, any_of_each, head, unblocked
 
 WAITING_LIMIT = 1_048_576
 """Entries that may wait to be read together: what watching adds to the memory of a step at most."""
@@ -97,7 +97,7 @@ class Gather:
             self._seen.append((self.turn, [slot], rows, entries))
             self.device = output.device
             self._emit("forward", slot, long_norm(output.detach()).square())
-            values = head(output.detach()).to(wide(self.device))
+            values = self.memory.stacked([head(output.detach())], wide(self.device))
             self._emit("squares", slot, torch.linalg.vector_norm(values).square())
             self._emit("sums", slot, values.sum())
         elif self.first or ((eager := self.memory.eager) and self.keys[slot] in eager):
@@ -111,13 +111,15 @@ class Gather:
         self._seen.append((self.turn, [slot], rows, entries))
 
     def inputs(self, slot: int, inputs: Tensor, dim: int, activation: Activation, pile: Pile | None = None) -> None:
-        """An activation's inputs: the share of its entries on a flat part, or which units pass something on."""
+        """An activation's inputs: the share of its entries on a flat part, or which units pass something on.
+
+        Large ones do not wait: the training lets go of them at once, and takes their place in memory again.
+        """
         if pile is None:
-            inputs = head(inputs.detach())
-            pile = self.memory.pile("inputs", inputs, dim, activation)
-        if activation.overwrites:
-            inputs = inputs.detach().clone()
-        self.wait(pile, slot, inputs, inputs.numel())
+            self.device = inputs.device
+            self._slopes([slot], head(inputs.detach())[None], dim, activation)
+        else:
+            self.wait(pile, slot, inputs.detach().clone() if activation.overwrites else inputs, inputs.numel())
 
     def gradient(self, pile: Pile | None, slot: int, gradient: Tensor, turn: int, entries: int, dim: int | None) -> None:
         """The gradient that reached a station's output; with ``dim``, also which units passed any of it on."""
@@ -135,7 +137,7 @@ class Gather:
         self.device = gradient.device
         self._emit("backward", slot, long_norm(gradient.detach()).square())
         if dim is not None:
-            self._units([slot], unblocked(by_unit(head(gradient.detach()), dim))[None])
+            self._units([slot], unblocked(head(gradient.detach())[None], dim))
 
     def input_gradient(self, slot: int, gradient: Tensor) -> None:
         """The gradient that a station's module itself sends to its input.
@@ -249,14 +251,8 @@ class Gather:
     def _read(self, pile: Pile) -> None:
         slots, tensors, first = pile.slots, pile.tensors, pile.tensors[0]
         self.device = first.device
-        if pile.activation is not None:
-            units = units_last(self.memory.stacked(tensors, first.dtype), pile.dim)
-            if pile.activation.kind == "two-sided":
-                self._results.append((self.turn, "saturated", slots, pile.activation.saturated(units)))
-                self._shared.append((self.turn, slots, first.numel()))
-            else:
-                self._by_slope.update(slots)
-                self._units(slots, pile.activation.alive(units), self.turn)
+        if pile.activation is not None and pile.dim is not None:
+            self._slopes(slots, self.memory.stacked(tensors, first.dtype), pile.dim, pile.activation)
             return
         narrow = torch.float32 if first.dtype in NARROW else wide(first.device)
         if pile.question == "output":  # moments need float64, which only a CPU adds up no slower than it copies into it
@@ -268,7 +264,16 @@ class Gather:
         stacked = self.memory.stacked(tensors, narrow)
         self._results.append((-1, pile.question, slots, short_norms(stacked).square()))
         if pile.dim is not None:
-            self._units(slots, unblocked(units_last(stacked, pile.dim)))
+            self._units(slots, unblocked(stacked, pile.dim))
+
+    def _slopes(self, slots: list[int], inputs: Tensor, dim: int, activation: Activation) -> None:
+        """Of the inputs (k, *shape) of k activations with their units at ``dim`` of the shape."""
+        if activation.kind == "two-sided":
+            self._results.append((self.turn, "saturated", slots, activation.saturated(inputs)))
+            self._shared.append((self.turn, slots, inputs[0].numel()))
+        else:
+            self._by_slope.update(slots)
+            self._units(slots, activation.alive(inputs, dim), self.turn)
 
     def _emit(self, column: str, slot: int, value: Tensor) -> None:
         self._results.append((-1 if column.startswith("backward") else self.turn, column, [slot], value[None]))

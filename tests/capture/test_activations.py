@@ -83,7 +83,7 @@ def test_a_unit_that_each_row_sends_to_a_flat_end_is_dead() -> None:
     inputs = torch.tensor([[-1.0, 7.0, -1.0, 1.0], [7.0, 8.0, -2.0, 7.0], [-1.0, 6.0, float("nan"), -3.0]])
     slope = torch.autograd.grad(nn.ReLU6()(inputs.requires_grad_()).sum(), inputs)[0]
     assert (slope[:, :2] == 0).all()
-    assert found.alive(inputs.detach()).tolist() == [False, False, True, True]  # one with a NaN is not dead
+    assert found.alive(inputs.detach()[None], 1).tolist() == [[False, False, True, True]]  # one with a NaN is not dead
 
 
 def test_a_hook_that_cannot_take_the_grid_hides_no_activation() -> None:
