@@ -191,6 +191,8 @@ class Recorder:
             full=PARAMETERS in plan,
             watch_backward=LAYERS in plan and self.layers is not None,
         )
+        if PARAMETERS not in plan:
+            self.parameters.of_weights.rest()
         if self.layers is not None:
             if LAYERS in plan:
                 if (modules := self.structure.changed_modules()) is not None:

@@ -27,25 +27,24 @@ class Weights:
         self._start: list[Scratch] | None = None
         self._start_norm: Tensor | None = None
         self._copies: list[list[Tensor | None]] = []
+        """Of the large weights before the step, by portion."""
+        self.watching = False
+        """Whether the weights before this step are held already (several optimizers make one step)."""
         self._wide = any(p.dtype not in NARROW for p in items)
         """Whether weights are kept in float64."""
         self._alike = False
         """Whether all weights are plain ones of float32, as they were seen before the step."""
 
-    @property
-    def watching(self) -> bool:
-        """Whether the weights before this step are held already (several optimizers make one step)."""
-        return bool(self._copies)
-
     @torch.no_grad()
     def before_step(self) -> None:
         """Copies the weights as they are before the optimizer's step."""
-        self._copies = []
-        for pack, weights in self._load_old():
-            copies: list[Tensor | None] = [None] * len(weights)
+        earlier, self._copies = self._copies, []
+        for k, (pack, weights) in enumerate(self._load_old()):
+            copies: list[Tensor | None] = earlier[k] if earlier else [None] * len(weights)
             for j in pack.big:
-                copies[j] = _kept(weights[j])
+                copies[j] = _kept(weights[j], copies[j])
             self._copies.append(copies)
+        self.watching = True
         if self._start is None:
             self._begin_at([scratch.flat for scratch in self._old])
 
@@ -59,7 +58,7 @@ class Weights:
     @torch.no_grad()
     def after_step(self) -> dict[str, Tensor]:
         """Weight and update norms (n,), and scalars of the step: its update, relative to the weights, and displacement."""
-        if not self._copies or self._start is None or self._start_norm is None:
+        if not self.watching or self._start is None or self._start_norm is None:
             return {}
         weight_norms, update_norms, moved = [], [], []
         for k, (at, pack) in enumerate(self.portions.parts):
@@ -77,7 +76,9 @@ class Weights:
             way = change.widened(self._start[k])
             way.flat.sub_(new.flat)
             moved.append(self.portions.product(k, way, way))
-        self._copies = []
+        self.watching = False
+        if not self.portions.on_cpu:  # there memory is dear, and costs nothing to take again
+            self._copies = []
         weight_norm = self.portions.processes.norms(self.portions.join(weight_norms))
         update_norm = self.portions.processes.norms(self.portions.join(update_norms))
         displacement = self.portions.total(moved).sqrt()
@@ -91,6 +92,10 @@ class Weights:
             "displacement_norm": displacement,
             "displacement": displacement / self._start_norm,
         }
+
+    def rest(self) -> None:
+        """Before a step that does not read them: no memory is kept for their like."""
+        self._copies = []
 
     def follow(self, earlier: Weights) -> None:
         """Goes on from an earlier list: displacement is counted from where each parameter was first seen."""
@@ -143,6 +148,9 @@ class Weights:
         self._start_norm = self.portions.dot(self._start, self._start).sqrt()
 
 
-def _kept(weight: Tensor) -> Tensor:
-    """A copy, in float32 where a difference of two would not be exact."""
-    return weight.float() if weight.element_size() < 4 else weight.clone()
+def _kept(weight: Tensor, place: Tensor | None) -> Tensor:
+    """A copy, in float32 where a difference of two would not be exact; in the place of an earlier one that is like it."""
+    dtype = torch.float32 if weight.element_size() < 4 else weight.dtype
+    if place is None or place.dtype != dtype or place.shape != weight.shape:
+        return weight.to(dtype, copy=True)
+    return place.copy_(weight)

@@ -489,3 +489,25 @@ def test_weights_that_another_module_reads_stand_where_that_one_is() -> None:
     assert found.layers == ("0", "1.linear", "3")
     inside = torch.cat([grads[name].flatten() for name in [*attention, "1.linear.weight"]]).norm()
     assert found.values[0, 1] == pytest.approx(float(inside / grads["3.weight"].norm()), rel=FLOAT32)
+
+
+def test_large_weights_are_copied_to_the_same_place_while_every_step_reads_them_and_let_go_of_after() -> None:
+    model = nn.Linear(100, 90)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with watch(model, optimizer, every={"parameters": 3, "gradients": 1}, last_step=4) as scope:
+        places, updates = [], []
+        for _ in range(6):
+            optimizer.zero_grad()
+            loss = model(torch.randn(4, 100)).square().mean()
+            loss.backward()
+            before = model.weight.detach().clone()
+            optimizer.step()
+            updates.append(norm(model.weight.detach().double() - before.double()))
+            places.append(
+                [c.data_ptr() for part in scope.recorder.parameters.of_weights._copies for c in part if c is not None]
+            )
+            scope.step(loss)
+    assert [len(p) for p in places] == [1, 0, 0, 1, 1, 0]
+    assert places[3] == places[4]
+    for step in (0, 3, 4):
+        assert value(scope.run, "parameters", "update_norm", step, ("weight", 0)) == pytest.approx(updates[step], rel=FLOAT32)
