@@ -1,4 +1,6 @@
 import numpy as np
+import pytest
+from matplotlib.text import Text
 
 from gradscope.render import plot
 from gradscope.signals.events import series
@@ -54,6 +56,18 @@ def test_a_loss_that_became_nan_stands_on_a_shelf_and_in_its_lane():
     assert [t.get_text() for t in lane.texts] == ["not finite", "spike"]
     (broken,) = [c for c in lane.collections if c.get_gid() == "event-nonfinite"]
     assert broken.get_paths()[0].get_extents().intervalx.tolist() == [119.5, 199.5]
+
+
+@pytest.mark.parametrize("name", ["loss", "overview"])
+def test_the_names_of_the_lanes_stay_on_the_page_however_wide_it_is(name: str):
+    runs = [chain(steps={"loss": [1.0, 0.9, 0.8], "skipped": [0.0, 1.0, 0.0]})] * 2
+    page = plot(runs, name)
+    page.canvas.draw()
+    said = [text for text in page.findobj(Text) if text.get_text() == "skipped step"]
+    assert len(said) == 2
+    for text in said:
+        mark = min(line.get_window_extent().x0 for line in text.axes.get_lines())
+        assert 0.0 <= text.get_window_extent().x0 < text.get_window_extent().x1 < mark
 
 
 def test_clipped_and_skipped_steps_have_lanes_and_are_counted():

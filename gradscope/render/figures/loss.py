@@ -26,6 +26,8 @@ LOG_FROM = 20.0
 """Ratio of largest to smallest loss from which the axis is logarithmic."""
 LANE = 0.17
 """Inches that one kind of event takes under the curves."""
+BESIDE = 0.06
+"""Inches from a lane to the mark of its run, and from there to its name."""
 BARS = 2000
 """Steps of a lane that are told apart; of a longer run neighbours are drawn as one, no wider than a hair."""
 FEW = 12
@@ -124,7 +126,7 @@ def _dashed(look: theme.Look) -> dict[str, Any]:
 
 def _lanes(axes: Axes, lanes: Sequence[tuple[int, str]], happened: Sequence[Events]) -> None:
     """One lane per kind of event, a bar for each stretch of steps in which it happened; of several runs, the run's mark."""
-    several = len(happened) > 1
+    several, wide = len(happened) > 1, theme.inches(axes)[0]
     axes.set_ylim(len(lanes), 0)
     axes.spines["left"].set_visible(False)
     axes.yaxis.set_major_locator(NullLocator())
@@ -134,10 +136,10 @@ def _lanes(axes: Axes, lanes: Sequence[tuple[int, str]], happened: Sequence[Even
         spans = [(a * together - 0.5, (b - a + 1.0) * together) for a, b in stretches]
         axes.broken_barh(spans, (row + 0.15, 0.7), color=COLOURS[kind], lw=0.8, gid=f"event-{kind}")
         beside: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "clip_on": False}
-        axes.text(-0.015, row + 0.5, EVENTS[kind], size=7.5, ha="right", va="center", **beside)
+        axes.text(-2.0 * BESIDE / wide, row + 0.5, EVENTS[kind], size=7.5, ha="right", va="center", **beside)
         if several:
             look = theme.run_look(i)
-            axes.plot([-0.007], [row + 0.5], color=look.colour, marker=look.marker, ms=4.0, label="_run", **beside)
+            axes.plot([-BESIDE / wide], [row + 0.5], color=look.colour, marker=look.marker, ms=4.0, label="_run", **beside)
 
 
 def _legend(names: Sequence[str], validation: Sequence[Series]) -> list[Line2D]:
