@@ -7,11 +7,15 @@ All variants of a workload run in one process, in short blocks in turn, so that 
 its own copy of the same model. The figure is the ratio of the sums over all counted blocks, after a warm-up: a step that
 costs a lot once in a while counts. Beside it the median block and the 10 to 90 % spread, and the time that one sampled
 step adds. The last line is the same as JSON. One thread, CPU time of the process.
+
+Once in a while Python collects the garbage of the whole process, in a fifth of a second: four steps of W5, where it comes
+every few dozen. It strikes whichever variant runs just then, the bare loop too: the ratio without that time stands beside.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib.util
 import itertools
 import json
@@ -20,6 +24,7 @@ import statistics
 import tempfile
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -172,6 +177,32 @@ VARIANTS: dict[str, tuple[Variant, str | None]] = {
 """Name -> what it does, and the package that it needs."""
 
 
+class Collections:
+    """The CPU time that full collections of Python's garbage took, by what ran."""
+
+    def __init__(self) -> None:
+        self.seconds: Counter[str] = Counter()
+
+    @contextmanager
+    def of(self, variant: str) -> Iterator[None]:
+        began = 0.0
+
+        def collecting(phase: str, info: dict[str, int]) -> None:
+            nonlocal began
+            if info["generation"] < 2:
+                return
+            if phase == "start":
+                began = time.process_time()
+            else:
+                self.seconds[variant] += time.process_time() - began
+
+        gc.callbacks.append(collecting)
+        try:
+            yield
+        finally:
+            gc.callbacks.remove(collecting)
+
+
 def measure(name: str, variants: list[str], counted: int | None, warm_up: int | None) -> dict[str, dict[str, Any]]:
     build, shape, lr, block, usual_warm_up, usual, _ = WORKLOADS[name]
     counted, warm_up = counted or usual, usual_warm_up if warm_up is None else warm_up
@@ -198,11 +229,13 @@ def measure(name: str, variants: list[str], counted: int | None, warm_up: int | 
             return time.process_time() - began, loss.item()
 
         runners[variant] = run
+    collections = Collections()
     times: dict[str, list[float]] = {v: [] for v in runners}
     losses: dict[str, list[float]] = {v: [] for v in runners}
     for turn in range((warm_up + counted) // block):
         for variant, run in runners.items():
-            seconds, loss = run()
+            with collections.of(variant if turn >= warm_up // block else "warm-up"):
+                seconds, loss = run()
             losses[variant].append(loss)
             if turn >= warm_up // block:
                 times[variant].append(seconds / block)
@@ -210,11 +243,13 @@ def measure(name: str, variants: list[str], counted: int | None, warm_up: int | 
         context.__exit__(None, None, None)
     result = {}
     bare_times = times["bare"]
+    collected = {v: collections.seconds[v] / block for v in runners}
     for variant in variants:
         ratios = [t / b for t, b in zip(times[variant], bare_times, strict=True)]
         tenths = statistics.quantiles(ratios, n=10)
         result[variant] = {
             "ratio": round(sum(times[variant]) / sum(bare_times), 3),
+            "uncollected": round((sum(times[variant]) - collected[variant]) / (sum(bare_times) - collected["bare"]), 3),
             "median": round(statistics.median(ratios), 3),
             "p10": round(tenths[0], 3),
             "p90": round(tenths[-1], 3),
@@ -242,6 +277,8 @@ def main() -> None:
         for variant, r in results[name].items():
             same = "" if r["bit_identical"] else "  LOSSES DIFFER"
             spread = f"median {r['median']:.3f}, 10-90 % {r['p10']:.3f} to {r['p90']:.3f}"
+            if r["uncollected"] != r["ratio"]:
+                spread += f"; without full garbage collections {r['uncollected']:.3f}"
             print(f"  {variant:14} {r['ratio']:7.3f}  ({spread}), {r['added_ms']:+.2f} ms a step{same}", flush=True)
     print(json.dumps(results))
 
