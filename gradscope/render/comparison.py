@@ -118,6 +118,7 @@ def _outcomes(outcomes: Sequence[Outcome], width: int) -> RenderableType:
 
     row("verdict", _verdict)
     row("findings", lambda o: " ".join(dict.fromkeys(f.code for f in o.report.findings)) or "none")
+    row("not asked", lambda o: " ".join(o.report.not_asked))
     row("layers", lambda o: f"{o.layers:,}")
     row("parameters", lambda o: f"{o.parameters:,}")
     row("steps", lambda o: f"{o.report.steps:,}, {o.status}")

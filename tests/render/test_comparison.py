@@ -31,6 +31,13 @@ def test_verdicts_and_numbers_stand_side_by_side() -> None:
     assert rows["steps"] == ["200,", "finished", "40,", "finished"]
 
 
+def test_rules_that_were_not_asked_of_a_run_stand_below_what_was_found() -> None:
+    runs, reports = zip(*(case(name) for name in ("vanishing", "shallow")), strict=True)
+    lines = write(compare(runs, [replace(reports[0], not_asked=("GS103",)), reports[1]], ["a", "b"]), runs).splitlines()
+    assert [line.split() for line in lines[2:4]] == [["findings", "GS101", "none"], ["not", "asked", "GS103"]]
+    assert "not asked" not in written("vanishing", "shallow")
+
+
 def test_what_is_gone_is_said_with_what_was_measured() -> None:
     text = written("vanishing", "shallow")
     assert "what changed from vanishing-0 to shallow-1\n  gone    error GS101 vanishing-gradients" in text
