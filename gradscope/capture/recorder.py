@@ -208,7 +208,7 @@ class Recorder:
 
     def _backward_ended(self) -> None:
         if self.layers is not None and LAYERS in self._plan:
-            self.layers.end_of_backward()
+            self.layers.passes.end_of_backward()
 
     def _closure_evaluated(self) -> None:
         """What the layers do in a closure's later evaluations is at other weights."""
@@ -217,7 +217,7 @@ class Recorder:
 
     def _all_stepped(self) -> None:
         if self.layers is not None and LAYERS in self._plan:
-            self.layers.close()
+            self.layers.passes.close()
 
     def _finish(self, loss: Tensor | float, metrics: Mapping[str, Tensor | float | None], now: float) -> None:
         moments = self.moments

@@ -56,7 +56,7 @@ def parameter_row(
 
 def layer_row(step: int, layers: Layers, processes: Processes, inverse_scale: Tensor | None) -> Pending | None:
     """The rows of ``layers``; None where no station was reached by a gradient."""
-    gather = layers.gather
+    gather = layers.passes.gather
     kept = [i for i in gather.seen() if gather.keys[i][0] in layers.survey.infos]  # a sample that discovers watches more
     if not kept and not processes.many:
         return None
@@ -84,7 +84,7 @@ def timestep_rows(step: int, layers: Layers, processes: Processes, inverse_scale
             found.setdefault(replay.name, []).append(norms)
     lengths = processes.share({name: max(map(len, parts)) for name, parts in found.items()})
     for name, length in lengths.items():
-        squares = torch.zeros(length, dtype=wide(layers.gather.device), device=layers.gather.device)
+        squares = torch.zeros(length, dtype=wide(layers.passes.gather.device), device=layers.passes.gather.device)
         for norms in found.get(name, ()):
             squares[: len(norms)] += norms[:length].square()
         norms = processes.add_up(squares).sqrt() / processes.world

@@ -7,9 +7,9 @@ made when they are first needed, and only what differs from step to step is writ
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,18 +17,28 @@ from torch import Tensor, nn
 from gradscope.capture.activations import Activation
 from gradscope.capture.graph import Node, behind, input_edge, input_paths, tensors_in
 from gradscope.capture.naming import own_parameters
+from gradscope.capture.passes import Passes
 from gradscope.capture.piles import Key, Pile
 from gradscope.capture.units import LIMIT, head, unit_dim, width
-
-if TYPE_CHECKING:
-    from gradscope.capture.layers import Layers
 
 
 class Station:
     """A module that is watched; ``before`` and ``after`` are its forward pre-hook and forward hook, guarded."""
 
-    def __init__(self, layers: Layers, name: str, module: nn.Module, activation: Activation | None) -> None:
-        self.layers = layers
+    def __init__(
+        self,
+        passes: Passes,
+        name: str,
+        module: nn.Module,
+        activation: Activation | None,
+        see_recurrent: Callable[[str, nn.RNNBase, int, tuple[Any, ...], object], None],
+        look_from: Callable[[Key, int], None],
+    ) -> None:
+        self.passes = passes
+        self.see_recurrent = see_recurrent
+        """Told of each call of a recurrent module: its name, itself, the call's number, arguments and output."""
+        self.look_from = look_from
+        """Told, while stations are looked for, of the key and the turn to which a gradient has come."""
         self.name = name
         self.module = module
         self.activation = activation
@@ -36,9 +46,9 @@ class Station:
         self.recurrent = isinstance(module, nn.RNNBase)
         self.plain = type(module).__module__.startswith("torch.nn.modules.") and not any(True for _ in module.children())
         """Whether its output is made of its input and its parameters alone, in torch's own few operations."""
-        self.before = layers.guard(self._before)
-        self.after = layers.guard(self._after)
-        self.named = layers.guard(self._after_named)
+        self.before = passes.guard(self._before)
+        self.after = passes.guard(self._after)
+        self.named = passes.guard(self._after_named)
         self._calls: list[Call] = []
         self._handle: Any = None
 
@@ -84,33 +94,33 @@ class Station:
         inputs = args[0] if args else None
         if module is not self.module or not isinstance(inputs, Tensor) or not inputs.requires_grad:
             return
-        if torch.is_grad_enabled() and (number := self.layers.call(self.name, take=False)) is not None:
-            self._call(number).see_inputs(inputs, self.layers.maker(inputs))
+        if torch.is_grad_enabled() and (number := self.passes.call(self.name, take=False)) is not None:
+            self._call(number).see_inputs(inputs, self.passes.maker(inputs))
 
     def _after(self, module: nn.Module, args: tuple[Any, ...], output: object) -> None:
         if module is not self.module:  # a copy of the model carries these hooks too
             return
-        layers = self.layers
+        passes = self.passes
         tensor = output if isinstance(output, Tensor) else next((t for t in tensors_in(output) if t.is_floating_point()), None)
         if tensor is None or (node := tensor.grad_fn) is None:
-            if layers.model.training and not torch.is_grad_enabled():
-                layers.run_without_gradient(self.name)
+            if passes.model.training and not torch.is_grad_enabled():
+                passes.run_without_gradient(self.name)
             return
-        if node in layers.nodes:  # a container's output is its last member's
-            layers.aliases.setdefault(node, []).append(self.name)
+        if node in passes.nodes:  # a container's output is its last member's
+            passes.aliases.setdefault(node, []).append(self.name)
             return
-        if not tensor.is_floating_point() or not tensor.numel() or (number := layers.call(self.name, take=True)) is None:
+        if not tensor.is_floating_point() or not tensor.numel() or (number := passes.call(self.name, take=True)) is None:
             return
         call = self._calls[number] if number < len(self._calls) else self._call(number)
         if self.activation is None or not args:
             call.see(node, tensor, args, None)
         else:
-            source = layers.maker(args[0])
+            source = passes.maker(args[0])
             call.see(node, tensor, args, source)
             if self.asks_inputs and not self.activation.overwrites and isinstance(args[0], Tensor):
                 call.see_inputs(args[0], source)
         if self.recurrent:
-            layers.see_recurrent(self.name, cast(nn.RNNBase, module), number, args, output)
+            self.see_recurrent(self.name, cast(nn.RNNBase, module), number, args, output)
 
     def _call(self, number: int) -> Call:
         calls = self._calls
@@ -128,11 +138,11 @@ class Call:
 
     def __init__(self, station: Station, key: Key) -> None:
         self.station = station
-        self.layers = station.layers
+        self.passes = station.passes
         self.key = key
-        self.before = self.layers.guard(self._before)
-        self.after = self.layers.guard(self._after)
-        self.both = self.layers.guard(self._both)
+        self.before = self.passes.guard(self._before)
+        self.after = self.passes.guard(self._after)
+        self.both = self.passes.guard(self._both)
         self.slot = self.number = 0
         self.paths: tuple[tuple[int, ...], ...] = ()
         self._paths_of: type | None = None
@@ -154,14 +164,14 @@ class Call:
 
     def see(self, node: Node, tensor: Tensor, args: tuple[Any, ...], source: nn.Module | None) -> None:
         """An output, and what went in; ``source`` is what made an activation's inputs."""
-        layers = self.layers
+        passes = self.passes
         fits = (tensor.shape, tensor.dtype, source)
         if fits != self._fits:
             self._fit(tensor, source)
             self._fits = fits
-        layers.nodes[node] = self.key
+        passes.nodes[node] = self.key
         self.number = tensor.output_nr
-        gather = layers.gather
+        gather = passes.gather
         gather.output(self._output, self.slot, tensor, self._rows, self._entries)
         if not self.paths or self._paths_of is not type(node):
             self.paths, self._paths_of = self._ways(node, args), type(node)
@@ -169,7 +179,7 @@ class Call:
             self._ends = [(path[:-1], self.after if single else self._part(path[-1])) for path in self.paths]
             self._is_one_node = single and len(self.paths[0]) == 1
             self._place = self.paths[0][-1] if single else -1
-        if self._is_one_node and not layers.survey.looking:  # while it looks, the graph must still be whole
+        if self._is_one_node and not passes.looking:  # while it looks, the graph must still be whole
             node.register_hook(self.both)
             return
         node.register_prehook(self.before)
@@ -191,22 +201,22 @@ class Call:
         activation, module = self.station.activation, self.station.module
         if activation is None:
             return
-        layers = self.layers
+        passes = self.passes
         fits = (inputs.shape, inputs.dtype, source)
         if fits != self._fits_inputs:
             if not inputs.is_floating_point() or not inputs.numel():
                 return
             dim = self._inputs_dim = unit_dim(module, inputs, source)
-            self.slot = layers.memory.slot(self.key, width(inputs, dim))
+            self.slot = passes.memory.slot(self.key, width(inputs, dim))
             small = inputs.numel() <= LIMIT
-            self._inputs = layers.memory.pile("inputs", inputs, dim, activation) if small else None
+            self._inputs = passes.memory.pile("inputs", inputs, dim, activation) if small else None
             self._fits_inputs = fits
-        layers.gather.inputs(self.slot, inputs, self._inputs_dim, activation, self._inputs)
+        passes.gather.inputs(self.slot, inputs, self._inputs_dim, activation, self._inputs)
 
     def _fit(self, tensor: Tensor, source: nn.Module | None) -> None:
         units = unit_dim(self.station.module, tensor, source)
         self._dim = units if self.station.by_unit and tensor.dim() else None
-        memory, seen = self.layers.memory, head(tensor)
+        memory, seen = self.passes.memory, head(tensor)
         self.slot = memory.slot(self.key, width(tensor, units))
         small = tensor.numel() <= LIMIT
         self._rows, self._entries = len(seen), seen.numel()
@@ -214,42 +224,42 @@ class Call:
         self._gradient = memory.pile("backward", tensor, self._dim) if small else None
 
     def _before(self, arrived: Sequence[Tensor | None]) -> None:
-        if (gradient := arrived[self.number]) is not None and self.layers.accumulates(self.station.module):
+        if (gradient := arrived[self.number]) is not None and self.passes.accumulates(self.station.module):
             self._see_gradient(gradient)
 
     def _see_gradient(self, gradient: Tensor) -> None:
-        layers = self.layers
-        turn = layers.turn_of_gradient()
-        if layers.survey.looking:
-            layers.look_from(self.key, turn)
+        passes = self.passes
+        turn = passes.turn_of_gradient()
+        if passes.looking:
+            self.station.look_from(self.key, turn)
         pile, entries = self._gradient, self._entries
         if gradient.shape != self._fits[0]:  # of an earlier forward pass, on a batch of another size
             entries = gradient.numel()
-            pile = layers.memory.pile("backward", gradient, self._dim) if entries <= LIMIT else None
-        layers.gather.gradient(pile, self.slot, gradient, turn, entries, self._dim)
+            pile = passes.memory.pile("backward", gradient, self._dim) if entries <= LIMIT else None
+        passes.gather.gradient(pile, self.slot, gradient, turn, entries, self._dim)
 
     def _after(self, produced: Sequence[Tensor | None], _: object) -> None:
-        if (gradient := produced[self._place]) is not None and self.layers.accumulates(self.station.module):
-            self.layers.gather.input_gradient(self.slot, gradient)
+        if (gradient := produced[self._place]) is not None and self.passes.accumulates(self.station.module):
+            self.passes.gather.input_gradient(self.slot, gradient)
 
     def _both(self, produced: Sequence[Tensor | None], arrived: Sequence[Tensor | None]) -> None:
-        if not self.layers.accumulates(self.station.module):
+        if not self.passes.accumulates(self.station.module):
             return
         if (gradient := arrived[self.number]) is not None:
             self._see_gradient(gradient)
         if (gradient := produced[self._place]) is not None:
-            self.layers.gather.input_gradient(self.slot, gradient)
+            self.passes.gather.input_gradient(self.slot, gradient)
 
     def _part(self, place: int) -> Any:
         """Of an input that is read in several places: the gradient is the sum of what comes back from all of them."""
 
         def after(produced: Sequence[Tensor | None], _: object) -> None:
-            if (gradient := produced[place]) is None or not self.layers.accumulates(self.station.module):
+            if (gradient := produced[place]) is None or not self.passes.accumulates(self.station.module):
                 return
             self._parts.append(gradient.detach())
             if len(self._parts) == len(self.paths):
                 whole = torch.stack(self._parts).sum(0)
                 self._parts.clear()
-                self.layers.gather.input_gradient(self.slot, whole)
+                self.passes.gather.input_gradient(self.slot, whole)
 
-        return self.layers.guard(after)
+        return self.passes.guard(after)

@@ -9,18 +9,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from gradscope.capture.graph import SMALL, Graph, Node
+from gradscope.capture.passes import Passes
 from gradscope.capture.piles import Key
 from gradscope.capture.units import LIMIT, head, unit_dim, width
 from gradscope.record.manifest import LayerInfo
-
-if TYPE_CHECKING:
-    from gradscope.capture.layers import Layers
 
 ROW = 3
 """Sums in a row between two stations that make a stream of its own: a block of two branches (attention, then a feed-forward
@@ -53,19 +50,19 @@ class Streams:
                 readers=len(graph.consumers[node]),
             )
 
-    def follow(self, layers: Layers) -> None:
+    def follow(self, passes: Passes) -> None:
         """Watches the gradient at each, in the forward pass that has just ended."""
         nodes: Mapping[str, Node] = (
-            {name: node for node, (name, call) in layers.nodes.items() if not call} if self.known else {}
+            {name: node for node, (name, call) in passes.nodes.items() if not call} if self.known else {}
         )
         for name, (reader, way, kind) in self.known.items():
             node, number = _end(nodes.get(reader), way)
             if node is None or type(node).__name__ != kind:  # another operation than when it was found
                 continue
             like = _like(node, number)
-            slot = layers.memory.slot((name, 0), width(like, unit_dim(self.modules[reader], like)))
-            layers.gather.passed(slot, len(head(like)), head(like).numel())
-            node.register_prehook(layers.guard(_keeper(layers, self.modules[reader], slot, number)))
+            slot = passes.memory.slot((name, 0), width(like, unit_dim(self.modules[reader], like)))
+            passes.gather.passed(slot, len(head(like)), head(like).numel())
+            node.register_prehook(passes.guard(_keeper(passes, self.modules[reader], slot, number)))
 
 
 def rows(graph: Graph, trunk: Iterable[Node], outputs: Mapping[Node, Key]) -> list[tuple[Node, int, Key, Path]]:
@@ -113,13 +110,13 @@ def _nearest(output: Node, wanted: Container[Node], outputs: Container[Node]) ->
     return None
 
 
-def _keeper(layers: Layers, reader: nn.Module, slot: int, number: int) -> Callable[[Sequence[Tensor | None]], None]:
+def _keeper(passes: Passes, reader: nn.Module, slot: int, number: int) -> Callable[[Sequence[Tensor | None]], None]:
     def before(gradients: Sequence[Tensor | None]) -> None:
-        if (gradient := gradients[number]) is None or not layers.accumulates(reader):
+        if (gradient := gradients[number]) is None or not passes.accumulates(reader):
             return
         entries = gradient.numel()
-        pile = layers.memory.pile("backward", gradient) if entries <= LIMIT else None
-        layers.gather.gradient(pile, slot, gradient, layers.turn_of_gradient(), entries, None)
+        pile = passes.memory.pile("backward", gradient) if entries <= LIMIT else None
+        passes.gather.gradient(pile, slot, gradient, passes.turn_of_gradient(), entries, None)
 
     return before
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import nn
 
@@ -19,11 +19,9 @@ from gradscope.capture.graph import Graph, Node, behind, in_a_row, way_back
 from gradscope.capture.loops import Loops
 from gradscope.capture.naming import blocks, own_parameters, parameter_names, with_parents
 from gradscope.capture.piles import Key, Memory
+from gradscope.capture.station import Station
 from gradscope.capture.streams import Streams
 from gradscope.record.manifest import LayerInfo
-
-if TYPE_CHECKING:
-    from gradscope.capture.station import Station
 
 LOOKS = 4
 """Samples in which the whole model is watched after a new set of stations was reached."""
@@ -98,13 +96,13 @@ class Survey:
         return True
 
     def ran(self, name: str) -> None:
-        if self.looking:
-            if name not in self._order:
-                place = self._order.get(self._last_ran, len(self._order) - 1) + 1
-                if place < len(self._order):
-                    self._order = {n: i + (i >= place) for n, i in self._order.items()}
-                self._order[name] = place
-            self._last_ran = name
+        """While stations are looked for: a module has run."""
+        if name not in self._order:
+            place = self._order.get(self._last_ran, len(self._order) - 1) + 1
+            if place < len(self._order):
+                self._order = {n: i + (i >= place) for n, i in self._order.items()}
+            self._order[name] = place
+        self._last_ran = name
 
     def walk(
         self,
