@@ -10,7 +10,7 @@ import copy
 import random
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -42,6 +42,8 @@ class Activation:
     alive_high: float
     overwrites: bool = False
     """Whether the module works in place, so that its inputs are gone once it has run."""
+    rectifies: bool = False
+    """Whether its output is over 0 where the slope is at least ``BLOCKED`` of the supremum, and 0 elsewhere."""
 
     @property
     def asks_inputs(self) -> bool:
@@ -95,9 +97,19 @@ def _evaluated(module: nn.Module) -> Activation | None:
         return None
     try:
         with _untouched_random_states(), torch.enable_grad():
-            return classify(_Slope(_apart(module)), overwrites=bool(getattr(module, "inplace", False)))
+            apart = _apart(module)
+            found = classify(_Slope(apart), overwrites=bool(getattr(module, "inplace", False)))
+            return None if found is None else replace(found, rectifies=_rectifies(apart, found))
     except Exception:  # a module that cannot take the grid is no activation: whatever it raises says so
         return None
+
+
+def _rectifies(module: nn.Module, found: Activation) -> bool:
+    """Whether inputs over 0 have outputs over 0 and all others 0, and they alone pass a gradient."""
+    grid = _grid()
+    output = module.forward(grid[None].clone())[0]
+    passes = (found.alive_low, found.alive_high) == (0.0, float("inf"))
+    return passes and torch.equal(output > 0, grid > 0) and bool((output >= 0).all())
 
 
 def _apart(module: nn.Module) -> nn.Module:
@@ -145,9 +157,13 @@ class _Slope:
         return slope[0].abs()
 
 
+def _grid() -> Tensor:
+    return torch.arange(-3000, 3001, dtype=torch.float64) * (REACH / 3000)
+
+
 def classify(slope: Callable[[Tensor], Tensor], *, overwrites: bool = False) -> Activation | None:
     """From the slope as a function; None where it is the same everywhere (a linear map) or has no bound (a root)."""
-    grid = torch.arange(-3000, 3001, dtype=torch.float64) * (REACH / 3000)
+    grid = _grid()
     found = slope(grid)
     top = float(found[(grid >= -3) & (grid <= 3)].max())
     if not found.isfinite().all() or top <= 0 or float(found.max() - found.min()) < 1e-6 * top:

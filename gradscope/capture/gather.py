@@ -10,17 +10,19 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from gradscope.capture.activations import Activation
+from gradscope.capture.alive import Alive
 from gradscope.capture.distributed import Processes
 from gradscope.capture.exchange import exchanged
 from gradscope.capture.packing import NARROW, long_norm, short_norms, wide
 from gradscope.capture.piles import Memory, Pile
 from gradscope.capture.sums import LOST, SUMS, Sums
-from gradscope.capture.units import LIMIT, any_of_each, head, unblocked
+from gradscope.capture.units import LIMIT, head, over_rows, unblocked
 
 WAITING_LIMIT = 1_048_576
 """Entries that may wait to be read together: what watching adds to the memory of a step at most."""
@@ -63,12 +65,10 @@ class Gather:
         self._shared: list[tuple[int, list[int], int]] = []
         """Turn and slots of inputs of one shape of which a share is taken, and the entries of each."""
         self._results: list[tuple[int, str, list[int], Tensor]] = []
-        self._alive: dict[tuple[int, tuple[int, ...], torch.Size], tuple[int, list[int], Tensor]] = {}
+        self._alive = Alive()
         self._size = 0
         self._copied: list[tuple[int, Tensor, int]] = []
         """Slot, output and its version, of outputs of which a copy waits."""
-        self._by_slope: set[int] = set()
-        """Stations whose dead units are known by the activation's slope, not only by a gradient that is 0."""
         self._overwritten: set[tuple[str, int]] = set()
         """Columns and slots of which a part is missing."""
 
@@ -91,15 +91,17 @@ class Gather:
         if self._size > self._limit:
             self.settle()
 
-    def output(self, pile: Pile | None, slot: int, output: Tensor, rows: int, entries: int) -> None:
-        """A station's output; norm, mean and deviation. Without a pile it is large: ``rows`` and ``entries`` are its head's."""
+    def output(
+        self, pile: Pile | None, slot: int, output: Tensor, rows: int, entries: int, rectifier: tuple[int, Activation] | None
+    ) -> None:
+        """A station's output; norm, mean and deviation, and which units the ``rectifier`` passes, if it is one with such a
+        dimension of units. Without a pile it is large: ``rows`` and ``entries`` are its head's.
+        """
         if pile is None:
             self._seen.append((self.turn, [slot], rows, entries))
             self.device = output.device
             self._emit("forward", slot, long_norm(output.detach()).square())
-            values = self.memory.stacked([head(output.detach())], wide(self.device))
-            self._emit("squares", slot, torch.linalg.vector_norm(values).square())
-            self._emit("sums", slot, values.sum())
+            self._moments([slot], self.memory.stacked([head(output.detach())], wide(self.device)), *(rectifier or ()))
         elif self.first or ((eager := self.memory.eager) and self.keys[slot] in eager):
             self._copied.append((slot, output, output._version))
             self.wait(pile, slot, output.detach().clone(), entries)
@@ -137,7 +139,7 @@ class Gather:
         self.device = gradient.device
         self._emit("backward", slot, long_norm(gradient.detach()).square())
         if dim is not None:
-            self._units([slot], unblocked(head(gradient.detach())[None], dim))
+            self._alive.add([slot], unblocked(head(gradient.detach())[None], dim))
 
     def input_gradient(self, slot: int, gradient: Tensor) -> None:
         """The gradient that a station's module itself sends to its input.
@@ -177,6 +179,8 @@ class Gather:
                     self._seen.append((self.turn, [*pile.slots], len(like) if like.dim() else 1, like.numel()))
                 for slot in pile.take_overwritten():  # a part of a sum is gone: so is the sum
                     self._overwritten.update((column, slot) for column in LOST[pile.question])
+                    if pile.dim is not None:
+                        self._overwritten.add(("dead", slot))
                     if pile.question == "output":
                         self.memory.eager.add(self.keys[slot])
                 if pile.slots:
@@ -193,7 +197,7 @@ class Gather:
         self.settle()
         gone = {-1, *self._reached}
         self._results = [result for result in self._results if result[0] not in gone]
-        self._alive = {key: alive for key, alive in self._alive.items() if alive[0] not in gone}
+        self._alive.drop(gone)
         self._seen = [seen for seen in self._seen if seen[0] not in gone]
         self._shared = [shared for shared in self._shared if shared[0] not in gone]
         for kept in (self._held, self._inside, self._outside, self._reached, self.repeated):
@@ -221,8 +225,8 @@ class Gather:
                     joined = joined / processes.world**2 if processes.many else joined
                     joined = joined if inverse_scale is None else joined * inverse_scale.to(joined).square()
                 vectors[column] = joined
-        passing = [any_of_each(slots, [a.to(self.device) for a in alive]) for slots, alive in self._units_by_width().values()]
-        self._results, self._alive = [], {}
+        passing = list(self._alive.by_width(self._reached, self.device))
+        self._results = []
         lost = self._overwritten | {(column, slot) for slot in self.repeated for column in ("backward", "backward_in")}
         slots_of = Counter(slot for slots, _ in passing for slot in slots) if len(passing) > 1 else Counter()
         lost |= {("dead", slot) for slot, widths in slots_of.items() if widths > 1}  # units of another number are other units
@@ -239,7 +243,7 @@ class Gather:
             seen,
             shared,
             lost,
-            self._by_slope,
+            self._alive.by_slope,
             (self._inside, self._outside),
         )
         if processes.many:
@@ -251,20 +255,36 @@ class Gather:
     def _read(self, pile: Pile) -> None:
         slots, tensors, first = pile.slots, pile.tensors, pile.tensors[0]
         self.device = first.device
-        if pile.activation is not None and pile.dim is not None:
+        if pile.question == "inputs" and pile.activation is not None and pile.dim is not None:
             self._slopes(slots, self.memory.stacked(tensors, first.dtype), pile.dim, pile.activation)
             return
         narrow = torch.float32 if first.dtype in NARROW else wide(first.device)
         if pile.question == "output":  # moments need float64, which only a CPU adds up no slower than it copies into it
-            values = self.memory.stacked(tensors, wide(first.device) if first.is_cpu else narrow).reshape(len(tensors), -1)
-            squares = short_norms(values).square()
-            found = (("forward", squares), ("squares", squares), ("sums", values.sum(1, dtype=wide(first.device))))
-            self._results += [(self.turn, column, slots, value) for column, value in found]
+            values = self.memory.stacked(tensors, wide(first.device) if first.is_cpu else narrow)
+            squares = self._moments(slots, values, pile.dim, pile.activation)
+            self._results.append((self.turn, "forward", slots, squares))
             return
         stacked = self.memory.stacked(tensors, narrow)
         self._results.append((-1, pile.question, slots, short_norms(stacked).square()))
         if pile.dim is not None:
-            self._units(slots, unblocked(stacked, pile.dim))
+            self._alive.add(slots, unblocked(stacked, pile.dim))
+
+    def _moments(self, slots: list[int], values: Tensor, dim: int | None = None, rectifier: Activation | None = None) -> Tensor:
+        """Squares and sums of outputs (k, *shape); gives the squares (k,).
+
+        Of a rectifier they tell which units (at ``dim`` of the shape) are dead: those whose sum is 0.
+        """
+        flat, to = values.reshape(len(values), -1), wide(values.device)
+        squares = short_norms(flat).square()
+        if rectifier is None or dim is None:
+            sums = flat.sum(1, dtype=to)
+        else:
+            units = over_rows(partial(torch.sum, dtype=to), values, dim)
+            sums = units.sum(1)
+            self._alive.by_slope.update(slots)
+            self._alive.add(slots, ~(units <= 0), self.turn)
+        self._results += [(self.turn, "squares", slots, squares), (self.turn, "sums", slots, sums)]
+        return squares
 
     def _slopes(self, slots: list[int], inputs: Tensor, dim: int, activation: Activation) -> None:
         """Of the inputs (k, *shape) of k activations with their units at ``dim`` of the shape."""
@@ -272,24 +292,8 @@ class Gather:
             self._results.append((self.turn, "saturated", slots, activation.saturated(inputs)))
             self._shared.append((self.turn, slots, inputs[0].numel()))
         else:
-            self._by_slope.update(slots)
-            self._units(slots, activation.alive(inputs, dim), self.turn)
+            self._alive.by_slope.update(slots)
+            self._alive.add(slots, activation.alive(inputs, dim), self.turn)
 
     def _emit(self, column: str, slot: int, value: Tensor) -> None:
         self._results.append((-1 if column.startswith("backward") else self.turn, column, [slot], value[None]))
-
-    def _units(self, slots: list[int], alive: Tensor, turn: int = -1) -> None:
-        """Which units (k, units) passed something on: in any of the micro-batches counts."""
-        key = (turn, tuple(slots), alive.shape)
-        known = self._alive.get(key)
-        self._alive[key] = (turn, slots, alive if known is None else known[2] | alive)
-
-    def _units_by_width(self) -> dict[int, tuple[list[int], list[Tensor]]]:
-        """Slots, and which of their units passed something on, of the turns that count."""
-        widths: dict[int, tuple[list[int], list[Tensor]]] = {}
-        for turn, slots, alive in self._alive.values():
-            if turn < 0 or turn in self._reached:
-                mine = widths.setdefault(alive.shape[1], ([], []))
-                mine[0].extend(slots)
-                mine[1].append(alive)
-        return widths

@@ -42,7 +42,7 @@ class Station:
         self.name = name
         self.module = module
         self.activation = activation
-        self.asks_inputs = activation is not None and activation.asks_inputs
+        self.asks_inputs = activation is not None and activation.asks_inputs and not activation.rectifies
         self.recurrent = isinstance(module, nn.RNNBase)
         self.plain = type(module).__module__.startswith("torch.nn.modules.") and not any(True for _ in module.children())
         """Whether its output is made of its input and its parameters alone, in torch's own few operations."""
@@ -156,6 +156,8 @@ class Call:
         """Shape, type and source of the output that the following is for."""
         self._dim: int | None = None
         self._rows = self._entries = 0
+        self._rectifier: tuple[int, Activation] | None = None
+        """The dimension of its units, if it rectifies: then its output tells which of them are dead."""
         self._output: Pile | None = None
         self._gradient: Pile | None = None
         self._fits_inputs: tuple[Any, ...] = ()
@@ -172,7 +174,7 @@ class Call:
         passes.nodes[node] = self.key
         self.number = tensor.output_nr
         gather = passes.gather
-        gather.output(self._output, self.slot, tensor, self._rows, self._entries)
+        gather.output(self._output, self.slot, tensor, self._rows, self._entries, self._rectifier)
         if not self.paths or self._paths_of is not type(node):
             self.paths, self._paths_of = self._ways(node, args), type(node)
             single = len(self.paths) == 1
@@ -220,7 +222,9 @@ class Call:
         self.slot = memory.slot(self.key, width(tensor, units))
         small = tensor.numel() <= LIMIT
         self._rows, self._entries = len(seen), seen.numel()
-        self._output = memory.pile("output", tensor) if small else None
+        activation = self.station.activation
+        self._rectifier = (units, activation) if activation is not None and activation.rectifies else None
+        self._output = memory.pile("output", tensor, *(self._rectifier or ())) if small else None
         self._gradient = memory.pile("backward", tensor, self._dim) if small else None
 
     def _before(self, arrived: Sequence[Tensor | None]) -> None:

@@ -16,11 +16,11 @@ SUMS = ("forward", "squares", "sums", "backward", "backward_in", "saturated")
 """What is added up over the micro-batches and processes."""
 LOST: dict[Question, tuple[str, ...]] = {
     "output": ("forward", "squares", "sums"),
-    "inputs": ("saturated", "dead"),
-    "backward": ("backward", "dead"),
+    "inputs": ("saturated",),
+    "backward": ("backward",),
     "backward_in": ("backward_in",),
 }
-"""Which sums lack a part where a tensor was overwritten before it could be read."""
+"""Which sums lack a part where a tensor was overwritten before it could be read; the dead units too, if they are asked for."""
 
 
 @dataclass(frozen=True)

@@ -57,14 +57,3 @@ def over_rows(reduce: Callable[[Tensor, list[int]], Tensor], stacked: Tensor, di
 def unblocked(stacked: Tensor, dim: int) -> Tensor:
     """Per unit, whether any row's gradient is not exactly 0: (k, *shape) -> (k, units)."""
     return (over_rows(torch.amax, stacked, dim) != 0) | (over_rows(torch.amin, stacked, dim) != 0)
-
-
-def any_of_each(slots: list[int], flags: list[Tensor]) -> tuple[list[int], Tensor]:
-    """Slots and flags (..., units) that belong to them, a slot once a micro-batch: each slot once, with those set in any."""
-    units = torch.cat(flags)
-    once = list(dict.fromkeys(slots))
-    if len(once) < len(slots):
-        place = {slot: i for i, slot in enumerate(once)}
-        at = torch.tensor([place[s] for s in slots], device=units.device)
-        units = units.new_zeros((len(once), units.shape[1]), dtype=torch.float32).index_add_(0, at, units.float()) > 0
-    return once, units

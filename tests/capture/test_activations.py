@@ -127,3 +127,47 @@ def test_a_function_is_the_module_with_the_options_that_its_node_has_kept(
 def test_what_is_no_activation_is_no_module() -> None:
     assert as_module((2.0 * X).grad_fn) is None
     assert as_module(None) is None
+
+
+class Step(nn.Module):
+    """A ReLU above 0, and -1 below."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.where(x > 0, x, -torch.ones_like(x) + 0 * x)
+
+
+class Square(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.relu().square()
+
+
+class Clamp(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.clamp(min=0)
+
+
+class Relu(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.relu()
+
+
+@pytest.mark.parametrize(
+    ("module", "expected"),
+    [
+        (nn.ReLU(), True),
+        (nn.ReLU(inplace=True), True),
+        (Relu(), True),
+        (Clamp(), False),  # it passes a gradient at 0
+        (nn.ReLU6(), False),  # its units die at 6 too
+        (nn.LeakyReLU(), False),
+        (nn.GELU(), False),
+        (nn.Softplus(), False),
+        (nn.Threshold(0.0, 1.0), False),
+        (Step(), False),
+        (Square(), False),  # its slope is next to nothing where its output is not 0 yet
+    ],
+)
+def test_it_rectifies_where_its_output_alone_tells_which_units_pass_a_gradient(module: nn.Module, expected: bool) -> None:
+    found = examine(module)
+    assert found is not None
+    assert found.rectifies is expected
