@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -22,7 +21,7 @@ from gradscope.capture.exchange import exchanged
 from gradscope.capture.packing import NARROW, long_norm, short_norms, wide
 from gradscope.capture.piles import Memory, Pile
 from gradscope.capture.sums import LOST, SUMS, Sums
-from gradscope.capture.units import LIMIT, head, over_rows, unblocked
+from gradscope.capture.units import LIMIT, head, sums_by_unit, unblocked
 
 WAITING_LIMIT = 1_048_576
 """Entries that may wait to be read together: what watching adds to the memory of a step at most."""
@@ -259,8 +258,9 @@ class Gather:
             self._slopes(slots, self.memory.stacked(tensors, first.dtype), pile.dim, pile.activation)
             return
         narrow = torch.float32 if first.dtype in NARROW else wide(first.device)
-        if pile.question == "output":  # moments need float64, which only a CPU adds up no slower than it copies into it
-            values = self.memory.stacked(tensors, wide(first.device) if first.is_cpu else narrow)
+        if pile.question == "output":
+            # where terms cancel moments need float64, which only a CPU adds up no slower than it copies into it
+            values = self.memory.stacked(tensors, wide(first.device) if first.is_cpu and pile.dim is None else narrow)
             squares = self._moments(slots, values, pile.dim, pile.activation)
             self._results.append((self.turn, "forward", slots, squares))
             return
@@ -272,15 +272,15 @@ class Gather:
     def _moments(self, slots: list[int], values: Tensor, dim: int | None = None, rectifier: Activation | None = None) -> Tensor:
         """Squares and sums of outputs (k, *shape); gives the squares (k,).
 
-        Of a rectifier they tell which units (at ``dim`` of the shape) are dead: those whose sum is 0.
+        Of a rectifier they tell which units (at ``dim`` of the shape) are dead: those that sum up to 0.
         """
         flat, to = values.reshape(len(values), -1), wide(values.device)
         squares = short_norms(flat).square()
         if rectifier is None or dim is None:
             sums = flat.sum(1, dtype=to)
         else:
-            units = over_rows(partial(torch.sum, dtype=to), values, dim)
-            sums = units.sum(1)
+            units = sums_by_unit(values, dim, to)
+            sums = units.sum(1, dtype=to)
             self._alive.by_slope.update(slots)
             self._alive.add(slots, ~(units <= 0), self.turn)
         self._results += [(self.turn, "squares", slots, squares), (self.turn, "sums", slots, sums)]

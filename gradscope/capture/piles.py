@@ -108,12 +108,15 @@ class Memory:
         room = self._rooms.get(kind)
         if room is None or room.numel() < entries:
             room = self._rooms[kind] = torch.empty(entries, dtype=dtype, device=first.device)
+        stack = room[:entries].view(k, *first.shape)
+        if first.is_cpu and first.dtype is dtype:  # joining costs less there than a copy each
+            return torch.stack(tensors, out=stack)
         key = (first.shape, *kind)
         whole, places = self._places.get(key, (room, []))
         if len(places) < k or whole is not room:
             if len(self._places) >= SHAPES_LIMIT:
                 self._places.clear()
-            places = list(room[:entries].view(k, *first.shape).unbind(0))
+            places = list(stack.unbind(0))
             self._places[key] = room, places
         torch._foreach_copy_(places[:k], tensors)
-        return room[:entries].view(k, *first.shape)
+        return stack

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from math import isfinite
 
 import torch
 from torch import Tensor, nn
@@ -57,3 +59,15 @@ def over_rows(reduce: Callable[[Tensor, list[int]], Tensor], stacked: Tensor, di
 def unblocked(stacked: Tensor, dim: int) -> Tensor:
     """Per unit, whether any row's gradient is not exactly 0: (k, *shape) -> (k, units)."""
     return (over_rows(torch.amax, stacked, dim) != 0) | (over_rows(torch.amin, stacked, dim) != 0)
+
+
+def sums_by_unit(stacked: Tensor, dim: int, to: torch.dtype) -> Tensor:
+    """Sums (k, units) over the rows of (k, *shape) of which no entry is negative: float32 will do where nothing cancels.
+
+    Where that overflows they are in the type ``to``; so they are at once where only waiting for the device would tell.
+    """
+    if stacked.is_cpu:
+        sums = over_rows(torch.sum, stacked, dim)
+        if isfinite(sums.sum().item()):
+            return sums
+    return over_rows(partial(torch.sum, dtype=to), stacked, dim)

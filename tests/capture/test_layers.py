@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 
+from gradscope.capture.units import head
 from gradscope.record.run import Run
 from gradscope.scope import watch
 from tests.capture.nets import batches, cross_entropy, mlp
@@ -1247,3 +1248,17 @@ def test_a_transformer() -> None:
     run, _ = held(Encoder, plain_loop)
     assert trunk(run)[-1] == "head"
     assert {"body.layers.0", "body.layers.1"} <= set(trunk(run))
+
+
+@pytest.mark.parametrize("rows", [256, 40_000])  # together with others, and a large one alone
+def test_the_mean_of_a_rectifiers_output_is_right_where_its_sum_overflows(rows: int) -> None:
+    model = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2))
+    x = 1e37 * torch.rand(rows, 2)
+    out = head(model[:2](x).detach())
+    with watch(model, torch.optim.SGD(model.parameters(), lr=0.0), every=1) as scope:
+        loss = (model(x) * 1e-30).square().mean()
+        loss.backward()
+        scope.step(loss)
+    assert out.sum().isinf()
+    assert value(scope.run, "layers", "forward_mean", 0, ("1", 0)) == pytest.approx(float(out.double().mean()), rel=1e-6)
+    assert value(scope.run, "layers", "dead_share", 0, ("1", 0)) == 1 - float((out > 0).any(0).double().mean())
