@@ -20,8 +20,9 @@ from gradscope.capture.distributed import Processes
 from gradscope.capture.exchange import exchanged
 from gradscope.capture.packing import NARROW, long_norm, short_norms, wide
 from gradscope.capture.piles import Memory, Pile
-from gradscope.capture.sums import LOST, SUMS, Sums
+from gradscope.capture.sums import LOST, Sums
 from gradscope.capture.units import LIMIT, head, sums_by_unit, unblocked
+from gradscope.capture.values import Values
 
 WAITING_LIMIT = 1_048_576
 """Entries that may wait to be read together: what watching adds to the memory of a step at most."""
@@ -63,7 +64,7 @@ class Gather:
         """Turn and slots of outputs of one shape, and the rows and entries of each."""
         self._shared: list[tuple[int, list[int], int]] = []
         """Turn and slots of inputs of one shape of which a share is taken, and the entries of each."""
-        self._results: list[tuple[int, str, list[int], Tensor]] = []
+        self._values = Values()
         self._alive = Alive()
         self._size = 0
         self._copied: list[tuple[int, Tensor, int]] = []
@@ -99,7 +100,7 @@ class Gather:
         if pile is None:
             self._seen.append((self.turn, [slot], rows, entries))
             self.device = output.device
-            self._emit("forward", slot, long_norm(output.detach()).square())
+            self._values.add("forward", [slot], long_norm(output.detach()).square(), self.turn)
             self._moments([slot], self.memory.stacked([head(output.detach())], wide(self.device)), *(rectifier or ()))
         elif self.first or ((eager := self.memory.eager) and self.keys[slot] in eager):
             self._copied.append((slot, output, output._version))
@@ -136,7 +137,7 @@ class Gather:
             self.wait(pile, slot, gradient, entries)
             return
         self.device = gradient.device
-        self._emit("backward", slot, long_norm(gradient.detach()).square())
+        self._values.add("backward", [slot], long_norm(gradient.detach()).square())
         if dim is not None:
             self._alive.add([slot], unblocked(head(gradient.detach())[None], dim))
 
@@ -156,7 +157,7 @@ class Gather:
         elif gradient.numel() <= LIMIT:
             self.wait(self.memory.pile("backward_in", gradient), slot, gradient, gradient.numel())
         else:
-            self._emit("backward_in", slot, long_norm(gradient.detach()).square())
+            self._values.add("backward_in", [slot], long_norm(gradient.detach()).square())
 
     def _release(self) -> None:
         """Reads the input gradients that arrived at no output as they are."""
@@ -195,7 +196,7 @@ class Gather:
         """Drops what came back so far, and the forward passes that it came back to."""
         self.settle()
         gone = {-1, *self._reached}
-        self._results = [result for result in self._results if result[0] not in gone]
+        self._values.drop(gone)
         self._alive.drop(gone)
         self._seen = [seen for seen in self._seen if seen[0] not in gone]
         self._shared = [shared for shared in self._shared if shared[0] not in gone]
@@ -210,22 +211,13 @@ class Gather:
         """Everything gathered in the slots ``kept``: vectors on the device, and what makes columns of them on the host."""
         self._release()
         self.settle()
-        vectors: dict[str, Tensor] = {}
-        order: dict[str, list[int]] = {}
-        parts: defaultdict[str, list[Tensor]] = defaultdict(list)
-        for turn, column, slots, values in self._results:
-            if turn < 0 or turn in self._reached:
-                order.setdefault(column, []).extend(slots)
-                parts[column].append(values)
-        for column in SUMS:
-            if column in parts:
-                joined = torch.cat([v if v.device == self.device else v.to(self.device) for v in parts[column]])
-                if column.startswith("backward"):
-                    joined = joined / processes.world**2 if processes.many else joined
-                    joined = joined if inverse_scale is None else joined * inverse_scale.to(joined).square()
-                vectors[column] = joined
+        vectors, order = self._values.joined(self._reached, self.device)
+        for column in vectors.keys() & {"backward", "backward_in"}:
+            if processes.many:
+                vectors[column] = vectors[column] / processes.world**2
+            if inverse_scale is not None:
+                vectors[column] = vectors[column] * inverse_scale.to(vectors[column]).square()
         passing = list(self._alive.by_width(self._reached, self.device))
-        self._results = []
         lost = self._overwritten | {(column, slot) for slot in self.repeated for column in ("backward", "backward_in")}
         slots_of = Counter(slot for slots, _ in passing for slot in slots) if len(passing) > 1 else Counter()
         lost |= {("dead", slot) for slot, widths in slots_of.items() if widths > 1}  # units of another number are other units
@@ -262,10 +254,10 @@ class Gather:
             # where terms cancel moments need float64, which only a CPU adds up no slower than it copies into it
             values = self.memory.stacked(tensors, wide(first.device) if first.is_cpu and pile.dim is None else narrow)
             squares = self._moments(slots, values, pile.dim, pile.activation)
-            self._results.append((self.turn, "forward", slots, squares))
+            self._values.add("forward", slots, squares, self.turn)
             return
         stacked = self.memory.stacked(tensors, narrow)
-        self._results.append((-1, pile.question, slots, short_norms(stacked).square()))
+        self._values.add(pile.question, slots, short_norms(stacked).square())
         if pile.dim is not None:
             self._alive.add(slots, unblocked(stacked, pile.dim))
 
@@ -283,17 +275,15 @@ class Gather:
             sums = units.sum(1, dtype=to)
             self._alive.by_slope.update(slots)
             self._alive.add(slots, ~(units <= 0), self.turn)
-        self._results += [(self.turn, "squares", slots, squares), (self.turn, "sums", slots, sums)]
+        self._values.add("squares", slots, squares, self.turn)
+        self._values.add("sums", slots, sums, self.turn)
         return squares
 
     def _slopes(self, slots: list[int], inputs: Tensor, dim: int, activation: Activation) -> None:
         """Of the inputs (k, *shape) of k activations with their units at ``dim`` of the shape."""
         if activation.kind == "two-sided":
-            self._results.append((self.turn, "saturated", slots, activation.saturated(inputs)))
+            self._values.add("saturated", slots, activation.saturated(inputs), self.turn)
             self._shared.append((self.turn, slots, inputs[0].numel()))
         else:
             self._alive.by_slope.update(slots)
             self._alive.add(slots, activation.alive(inputs, dim), self.turn)
-
-    def _emit(self, column: str, slot: int, value: Tensor) -> None:
-        self._results.append((-1 if column.startswith("backward") else self.turn, column, [slot], value[None]))
