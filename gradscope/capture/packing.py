@@ -72,7 +72,9 @@ def long_norm(tensor: Tensor) -> Tensor:
     flat = tensor.reshape(-1)
     rows = flat.numel() // ROW
     norms = torch.linalg.vector_norm(flat[: rows * ROW].view(rows, ROW), dim=1, dtype=torch.float32)
-    norm: Tensor = torch.hypot(torch.linalg.vector_norm(norms, dtype=torch.float64), exact_norm(flat[rows * ROW :]))
+    norm: Tensor = torch.linalg.vector_norm(norms, dtype=torch.float64)
+    if rows * ROW < flat.numel():
+        norm = torch.hypot(norm, exact_norm(flat[rows * ROW :]))
     return norm if SAFE[0] <= norm.item() <= SAFE[1] else exact_norm(tensor)
 
 
