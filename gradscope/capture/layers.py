@@ -82,6 +82,7 @@ class Layers:
 
     def clear(self) -> None:
         """Lets go of everything that a step left: sums, nodes, tensors."""
+        self._collector.release()
         survey = self.survey
         self.passes.clear(survey.watched, looking=survey.looking, first=survey.new)
         self.output = OutputTally(self.passes, self.passes.device)
@@ -116,12 +117,8 @@ class Layers:
             self._collector.hold()
 
     def _end(self, module: nn.Module, _args: object, output: object) -> None:
-        if module is self.model and not in_backward():
-            try:
-                if self.passes.leave():
-                    self._see_output(output)
-            finally:
-                self._collector.release()
+        if module is self.model and not in_backward() and self.passes.leave():
+            self._see_output(output)
 
     def _see_output(self, output: object) -> None:
         passes, survey = self.passes, self.survey

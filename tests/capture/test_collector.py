@@ -1,4 +1,4 @@
-"""Python's garbage collector rests in a forward pass that is sampled, and at no other time."""
+"""Python's garbage collector waits for more in a step that is sampled, and at no other time."""
 
 from __future__ import annotations
 
@@ -10,28 +10,34 @@ import torch
 from torch import Tensor, nn
 
 import gradscope
+from gradscope.capture.collector import PATIENCE
+
+USUAL = (700, 10, 10)
 
 
 class Looks(nn.Module):
-    """Notes in each forward pass whether garbage is collected, and breaks off where it is told to."""
+    """Notes in each forward pass how patient the collector is, and breaks off with the error that it is given."""
 
-    def __init__(self) -> None:
+    def __init__(self, *layers: nn.Module) -> None:
         super().__init__()
-        self.linear = nn.Linear(3, 2)
-        self.collecting: list[bool] = []
-        self.breaks = False
+        self.layers = nn.Sequential(*layers, nn.Linear(3, 2))
+        self.patience: list[int] = []
+        self.breaks: BaseException | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        self.collecting.append(gc.isenabled())
-        if self.breaks:
-            raise RuntimeError("out of memory")
-        out: Tensor = self.linear(x)
+        self.patience.append(gc.get_threshold()[0])
+        if self.breaks is not None:
+            raise self.breaks
+        out: Tensor = self.layers(x)
         return out
 
 
 @pytest.fixture(autouse=True)
-def on_afterwards() -> Iterator[None]:
+def as_usual() -> Iterator[None]:
+    before = gc.get_threshold()
+    gc.set_threshold(*USUAL)
     yield
+    gc.set_threshold(*before)
     gc.enable()
 
 
@@ -40,46 +46,104 @@ def forward(model: nn.Module) -> Tensor:
     return out.square().mean()
 
 
-def test_it_rests_in_the_forward_passes_that_are_sampled_and_works_in_the_others_and_between() -> None:
+def sgd(model: nn.Module) -> torch.optim.SGD:
+    return torch.optim.SGD(model.parameters(), lr=0.1)
+
+
+def step(model: nn.Module, optimizer: torch.optim.Optimizer, scope: gradscope.Scope) -> None:
+    optimizer.zero_grad()
+    loss = forward(model)
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+    scope.step(loss)
+
+
+def test_it_waits_in_the_steps_that_are_sampled_and_in_no_others() -> None:
     model = Looks()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    optimizer = sgd(model)
     with gradscope.watch(model, optimizer, every={"layers": 2}) as scope:
         for _ in range(4):
-            loss = forward(model)
-            assert gc.isenabled()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            scope.step(loss)
+            step(model, optimizer, scope)
+            assert gc.get_threshold() == USUAL
         model.eval()
         forward(model)
-    assert model.collecting == [False, True, False, True, True]
+    assert model.patience == [PATIENCE, USUAL[0], PATIENCE, USUAL[0], USUAL[0]]
 
 
-def test_it_works_again_after_a_forward_pass_that_breaks_off() -> None:
+def test_a_deep_network_that_is_sampled_sets_off_no_collection() -> None:
+    model = Looks(*(nn.Linear(3, 3) for _ in range(500)))
+    optimizer = sgd(model)
+    collections: list[str] = []
+
+    def see(phase: str, _info: dict[str, int]) -> None:
+        collections.append(phase)
+
+    with gradscope.watch(model, optimizer, every={"layers": 8}) as scope:
+        for _ in range(8):
+            step(model, optimizer, scope)  # the first looks for the layers
+        gc.collect()
+        gc.callbacks.append(see)
+        try:
+            loss = forward(model)
+            loss.backward()  # type: ignore[no-untyped-call]
+        finally:
+            gc.callbacks.remove(see)
+        made = gc.get_count()[0]
+        scope.step(loss)
+    assert not collections
+    assert made > USUAL[0]
+
+
+def test_a_step_that_breaks_off_is_ended_by_the_next() -> None:
     model = Looks()
-    model.breaks = True
-    with gradscope.watch(model, torch.optim.SGD(model.parameters(), lr=0.1), every=1):
+    optimizer = sgd(model)
+    with gradscope.watch(model, optimizer, every=1) as scope:
+        model.breaks = RuntimeError("out of memory")
         with pytest.raises(RuntimeError, match="out of memory"):
             forward(model)
-        assert gc.isenabled()
-    assert model.collecting == [False]
+        model.breaks = None
+        step(model, optimizer, scope)
+        assert gc.get_threshold() == USUAL
 
 
-def test_it_works_again_where_a_forward_pass_is_interrupted_and_the_scope_ends() -> None:
-    class Interrupted(Looks):
-        def forward(self, x: Tensor) -> Tensor:
-            raise KeyboardInterrupt
-
-    model = Interrupted()
-    with pytest.raises(KeyboardInterrupt), gradscope.watch(model, torch.optim.SGD(model.parameters(), lr=0.1), every=1):
-        forward(model)
-    assert gc.isenabled()
-
-
-def test_where_somebody_has_switched_it_off_it_stays_so() -> None:
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_a_step_that_breaks_off_ends_with_the_scope(error: type[BaseException]) -> None:
     model = Looks()
-    gc.disable()
-    with gradscope.watch(model, torch.optim.SGD(model.parameters(), lr=0.1), every=1):
+    model.breaks = error()
+    with pytest.raises(error), gradscope.watch(model, sgd(model), every=1):
         forward(model)
+    assert model.patience == [PATIENCE]
+    assert gc.get_threshold() == USUAL
+
+
+def test_of_two_scopes_the_one_that_made_it_wait_ends_it() -> None:
+    first, second = Looks(), Looks()
+    with gradscope.watch(first, sgd(first), every=1) as scope, gradscope.watch(second, sgd(second), every=1) as other:
+        loss = forward(first) + forward(second)
+        loss.backward()  # type: ignore[no-untyped-call]
+        scope.step(loss)
+        assert gc.get_threshold() == USUAL
+        other.step(loss)
+        assert gc.get_threshold() == USUAL
+
+
+def test_whoever_has_it_switched_off_or_patient_himself_keeps_it_so() -> None:
+    model = Looks()
+    optimizer = sgd(model)
+    with gradscope.watch(model, optimizer, every=1) as scope:
+        gc.set_threshold(0)
+        step(model, optimizer, scope)
+        assert gc.get_threshold()[0] == 0
+        gc.set_threshold(PATIENCE + 1, 5, 5)
+        step(model, optimizer, scope)
+        assert gc.get_threshold() == (PATIENCE + 1, 5, 5)
+        gc.set_threshold(*USUAL)
+        gc.disable()
+        step(model, optimizer, scope)
         assert not gc.isenabled()
-    assert not gc.isenabled()
+        gc.enable()
+        loss = forward(model)
+        gc.set_threshold(800, 5, 5)
+        scope.step(loss)
+        assert gc.get_threshold() == (800, 5, 5)
+    assert model.patience == [0, PATIENCE + 1, PATIENCE, PATIENCE]
