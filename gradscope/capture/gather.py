@@ -273,6 +273,11 @@ class Gather:
         else:
             units = sums_by_unit(values, dim, to)
             sums = units.sum(1, dtype=to)
+            if values.is_cpu and values.dtype is not to:  # a deviation below the mean is what cancelling leaves of both
+                close = (squares * flat.shape[1] < 2 * sums.square()).nonzero().view(-1)
+                if len(close):
+                    exact = flat[close].to(to)
+                    squares[close], sums[close] = exact.square().sum(1), exact.sum(1)
             self._alive.by_slope.update(slots)
             self._alive.add(slots, ~(units <= 0), self.turn)
         self._values.add("squares", slots, squares, self.turn)

@@ -611,6 +611,51 @@ def test_dead_units_of_a_relu_called_as_a_function(phi: Any) -> None:
     assert value(scope.run, "layers", "dead_share", 1, ("first", 0)) == pytest.approx(3 / 8)
 
 
+FLAT: list[tuple[Any, nn.Module, float]] = [
+    (F.gelu, nn.Identity(), -6.0),  # a rest of gradient, 1e-6, comes through
+    (F.gelu, nn.ReLU(), -2.0),  # none does through what stands behind
+    (torch.relu, nn.Identity(), -6.0),
+]
+
+
+@pytest.mark.parametrize(("phi", "behind", "bias"), FLAT, ids=["on the flat part", "blocked behind", "both"])
+def test_a_unit_that_a_function_leaves_without_slope_or_gradient_is_dead(phi: Any, behind: nn.Module, bias: float) -> None:
+    """In each micro-batch: one that passes something in one of them is not."""
+    torch.manual_seed(0)
+    model = Functional(lambda h: behind(phi(h)))
+    model.behind = behind
+    with torch.no_grad():
+        model.first.weight.mul_(0.1)
+        model.first.bias[:] = torch.tensor([bias] * 5 + [1.0] * 3)
+        model.first.weight[3] = torch.tensor([8.0] + [0.0] * 7)
+    x = torch.randn(12, 8)
+    x[:, 0] = 0.0
+    with watch(model, every=1) as scope:
+        for k, wakes in enumerate((False, True)):
+            model.zero_grad()
+            for rows in x.split(4):
+                rows[0, 0] = float(wakes)  # wakes unit 3
+                loss = model(rows).square().mean()
+                loss.backward()
+            assert loss.item()
+            scope.step(loss)
+            assert value(scope.run, "layers", "dead_share", k, ("first", 0)) == (5 - wakes) / 8
+
+
+def test_a_function_s_slope_alone_tells_dead_units_where_no_gradient_comes_back() -> None:
+    torch.manual_seed(0)
+    model = Functional(F.gelu)
+    with torch.no_grad():
+        model.first.bias[:3] = -100.0
+        model.second.weight.zero_()
+    with watch(model, every=1) as scope:
+        loss = model(torch.randn(4, 8)).square().mean()
+        loss.backward()
+        scope.step(loss)
+    assert value(scope.run, "layers", "backward_norm", 0, ("first", 0)) == 0.0
+    assert value(scope.run, "layers", "dead_share", 0, ("first", 0)) == 3 / 8
+
+
 def test_a_saturated_share_over_micro_batches_of_different_sizes_is_that_of_all_entries() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 4))
@@ -833,6 +878,26 @@ def test_moments_of_a_large_output_say_on_how_many_rows() -> None:
         assert value(scope.run, "layers", "forward_mean", k, ("0", 0)) == pytest.approx(float(out[:8].mean()), rel=1e-9)
         std = float(out[:8].std(unbiased=False))
         assert value(scope.run, "layers", "forward_std", k, ("0", 0)) == pytest.approx(std, rel=1e-9)
+
+
+@pytest.mark.parametrize("mean", [0.5, 30.0, 1000.0])
+def test_the_deviation_of_outputs_far_from_zero(mean: float) -> None:
+    """Where their squares, and the mean's, have all but a millionth in common; a rectifier's outputs are read in float32."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 1))
+    with torch.no_grad():
+        model[0].weight.mul_(0.3)
+        model[0].bias.fill_(mean)
+    x = torch.randn(64, 8)
+    with watch(model, every=1) as scope:
+        loss = model(x).square().mean()
+        loss.backward()
+        scope.step(loss)
+    out = x
+    for i, layer in enumerate(model[:2]):
+        out = layer(out)
+        expected = float(out.detach().double().std(unbiased=False))
+        assert value(scope.run, "layers", "forward_std", 0, (str(i), 0)) == pytest.approx(expected, rel=1e-6), i
 
 
 def test_the_gradient_at_the_input_of_a_module() -> None:
