@@ -142,6 +142,7 @@ class TableWriter:
             small = self._small_tail()
             if len(small) >= SMALL_PARTS:
                 self._merge(small)
+        pa.default_memory_pool().release_unused()  # what sorting took, 20 to 60 MiB, is not needed again for a long time
 
     def _convert(self, number: int, before: int | None = None, *, fresh: bool = True) -> None:
         """The part is whole before its journal goes; a reader that finds both takes the part."""
