@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 from torch import nn
 
@@ -50,7 +51,8 @@ class Functional:
             inputs = inputs_of(node)
             if activation is None or not activation.asks_inputs or self.known.get(key) != activation or inputs is None:
                 continue
-            slot, dim = gather.memory.slots[key], unit_dim(self.modules[key[0]], inputs)
+            slot = gather.memory.slots[key]
+            dim = unit_dim(self.modules[key[0]], inputs, partial(gather.memory.units.get, key))
             if width(inputs, dim) == gather.memory.widths[slot]:  # of a part of the units nothing can be said of all
                 gather.inputs(slot, inputs, dim, activation)
 

@@ -13,12 +13,20 @@ from threading import get_ident
 import torch
 from torch import Tensor, nn
 
+from gradscope.capture.activations import FUNCTIONAL
 from gradscope.capture.anchor import in_backward, reaches_parameters
 from gradscope.capture.clearing import Clearing
 from gradscope.capture.gather import Gather
 from gradscope.capture.graph import Node
 from gradscope.capture.guard import Guard, is_transformed
 from gradscope.capture.piles import Key, Memory
+from gradscope.capture.units import Units
+
+_ARITHMETIC = ("Add", "Sub", "Mul", "Div", "Clone", "ToCopy", "NativeDropout")
+ENTRYWISE = {*FUNCTIONAL, *(f"{name}Backward0" for name in _ARITHMETIC)}
+"""Nodes of operations whose result has the dimensions of what they take."""
+BEHIND = 16
+"""Of them, how many are looked at."""
 
 
 class Passes:
@@ -146,11 +154,21 @@ class Passes:
             quiet = self._quiet.setdefault(name, [])
             quiet.append(self._calls.get(name, 0) + len(quiet))
 
-    def maker(self, tensor: object) -> nn.Module | None:
-        """The station that made a tensor."""
+    def maker(self, tensor: object) -> Key | None:
+        """The call of a station that made a tensor."""
         node = tensor.grad_fn if isinstance(tensor, Tensor) else None
-        key = self.nodes.get(node) if node is not None else None
-        return None if key is None else self.modules[key[0]]
+        return self.nodes.get(node) if node is not None else None
+
+    def units_behind(self, tensor: Tensor) -> Units | None:
+        """Of the nearest station to which sums and functions entry by entry lead back from a tensor, its own left out."""
+        seen = [tensor.grad_fn]
+        for node in seen:
+            for producer, _ in node.next_functions if node is not None else ():
+                if producer in self.nodes:
+                    return self.memory.units.get(self.nodes[producer])
+                if type(producer).__name__ in ENTRYWISE and len(seen) < BEHIND:
+                    seen.append(producer)
+        return None
 
     # ---- backward
 

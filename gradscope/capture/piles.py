@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from gradscope.capture.activations import Activation
+from gradscope.capture.units import Units
 
 Key = tuple[str, int]
 """A module's name and which of its calls within one forward pass."""
@@ -61,6 +62,8 @@ class Memory:
         self.keys: list[Key] = []
         self.slots: dict[Key, int] = {}
         self.widths: list[int] = []
+        self.units: dict[Key, Units] = {}
+        """Of what each station made last."""
         self.eager: set[Key] = set()
         """Stations whose output is overwritten in place before it can be read: a copy waits instead."""
         self.latest: object = None

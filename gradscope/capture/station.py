@@ -19,7 +19,7 @@ from gradscope.capture.graph import Node, behind, input_edge, input_paths, tenso
 from gradscope.capture.naming import own_parameters
 from gradscope.capture.passes import Passes
 from gradscope.capture.piles import Key, Pile
-from gradscope.capture.units import LIMIT, head, unit_dim, width
+from gradscope.capture.units import LIMIT, Units, head, unit_dim, width
 
 
 class Station:
@@ -164,7 +164,7 @@ class Call:
         self._inputs_dim = 0
         self._inputs: Pile | None = None
 
-    def see(self, node: Node, tensor: Tensor, args: tuple[Any, ...], source: nn.Module | None) -> None:
+    def see(self, node: Node, tensor: Tensor, args: tuple[Any, ...], source: Key | None) -> None:
         """An output, and what went in; ``source`` is what made an activation's inputs."""
         passes = self.passes
         fits = (tensor.shape, tensor.dtype, source)
@@ -198,9 +198,9 @@ class Call:
         edge = input_edge(node, given)
         return () if edge is None else ((edge,),)
 
-    def see_inputs(self, inputs: Tensor, source: nn.Module | None) -> None:
+    def see_inputs(self, inputs: Tensor, source: Key | None) -> None:
         """The inputs of an activation."""
-        activation, module = self.station.activation, self.station.module
+        activation = self.station.activation
         if activation is None:
             return
         passes = self.passes
@@ -208,15 +208,26 @@ class Call:
         if fits != self._fits_inputs:
             if not inputs.is_floating_point() or not inputs.numel():
                 return
-            dim = self._inputs_dim = unit_dim(module, inputs, source)
+            dim = self._inputs_dim = self._units(inputs, source)
             self.slot = passes.memory.slot(self.key, width(inputs, dim))
             small = inputs.numel() <= LIMIT
             self._inputs = passes.memory.pile("inputs", inputs, dim, activation) if small else None
             self._fits_inputs = fits
         passes.gather.inputs(self.slot, inputs, self._inputs_dim, activation, self._inputs)
 
-    def _fit(self, tensor: Tensor, source: nn.Module | None) -> None:
-        units = unit_dim(self.station.module, tensor, source)
+    def _units(self, tensor: Tensor, source: Key | None) -> int:
+        """The dimension of the units of what the module makes or takes."""
+        memory = self.passes.memory
+
+        def behind() -> Units | None:
+            return self.passes.units_behind(tensor) if source is None else memory.units.get(source)
+
+        units = unit_dim(self.station.module, tensor, behind)
+        memory.units[self.key] = tensor.dim(), units
+        return units
+
+    def _fit(self, tensor: Tensor, source: Key | None) -> None:
+        units = self._units(tensor, source)
         self._dim = units if self.station.by_unit and tensor.dim() else None
         memory, seen = self.passes.memory, head(tensor)
         self.slot = memory.slot(self.key, width(tensor, units))

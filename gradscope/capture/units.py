@@ -24,12 +24,15 @@ def head(tensor: Tensor) -> Tensor:
 _CHANNELS = (nn.modules.batchnorm._NormBase, nn.GroupNorm)
 _FEATURES = (nn.Linear, nn.Bilinear, nn.LayerNorm, nn.Embedding, nn.EmbeddingBag, nn.RNNBase, nn.MultiheadAttention)
 
+Units = tuple[int, int]
+"""How many dimensions an output has, and which of them is that of the units."""
 
-def unit_dim(module: nn.Module, output: Tensor, source: nn.Module | None = None) -> int:
+
+def unit_dim(module: nn.Module, output: Tensor, source: Callable[[], Units | None] = lambda: None) -> int:
     """The dimension of the units: a convolution's channels, a linear map's features.
 
-    A module that is neither has the units of the ``source`` of its input, where that is known; else the second dimension of
-    an image, the last of anything smaller.
+    A module that is neither has the units of the ``source`` of its input, which is asked for then, if that has as many
+    dimensions; else the second dimension of an image, the last of anything smaller.
     """
     dims = output.dim()
     if isinstance(module, nn.modules.conv._ConvNd) and dims > len(module.kernel_size):
@@ -38,8 +41,8 @@ def unit_dim(module: nn.Module, output: Tensor, source: nn.Module | None = None)
         return min(1, dims - 1)
     if isinstance(module, _FEATURES):
         return max(dims - 1, 0)
-    if source is not None:
-        return unit_dim(source, output)
+    if (behind := source()) is not None and behind[0] == dims:
+        return behind[1]
     return 1 if dims >= 4 else max(dims - 1, 0)
 
 

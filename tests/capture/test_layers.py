@@ -798,7 +798,7 @@ def test_micro_batches_with_other_numbers_of_units_have_no_share_of_dead_ones() 
             self.conv, self.phi = nn.Conv1d(3, 4, 3, padding=1), nn.ReLU()
 
         def forward(self, x: Tensor) -> Tensor:
-            out: Tensor = self.phi(1.0 * self.conv(x) - 0.5).mean(-1)
+            out: Tensor = self.phi(self.conv(x).cumsum(1)).mean(-1)  # which may have changed what the units are
             return out
 
     torch.manual_seed(0)
@@ -812,6 +812,41 @@ def test_micro_batches_with_other_numbers_of_units_have_no_share_of_dead_ones() 
     shares = [value(scope.run, "layers", "dead_share", k, ("phi", 0)) for k in range(4)]
     assert [share is None for share in shares] == [False, True, False, True]
     assert value(scope.run, "layers", "backward_norm", 1, ("phi", 0)) is not None
+
+
+def test_the_units_of_an_activation_behind_sums_and_functions_are_those_of_the_layer_before() -> None:
+    """A sequence of channels looks like one of features: the channels of the convolution tell."""
+
+    class Residual(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.conv = nn.Conv1d(3, 8, 3, padding=1), nn.Conv1d(8, 8, 3, padding=1)
+            self.add, self.again, self.last = nn.ReLU(), nn.ReLU(inplace=True), nn.Hardtanh(0.0, 0.5)
+            self.head = nn.Linear(8, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            h = self.stem(x)
+            h = self.add(h + F.gelu(self.conv(h)) * 0.5)
+            h = self.last(self.again(h - 0.1))
+            out: Tensor = self.head(h.mean(-1))
+            return out
+
+    torch.manual_seed(0)
+    model = Residual()
+    with torch.no_grad():
+        model.stem.bias[:3] = -100.0  # type: ignore[index]
+    seen: dict[str, Tensor] = {}
+    for name in ("add", "again", "last"):
+        model.get_submodule(name).register_forward_pre_hook(lambda m, a, name=name: seen.update({name: a[0].detach().clone()}))
+    with watch(model, every=1) as scope:
+        loss = model(torch.randn(5, 3, 6)).square().mean()
+        loss.backward()
+        scope.step(loss)
+    for name, inputs in seen.items():
+        blocked = (inputs <= 0) | (inputs >= 0.5) if name == "last" else inputs <= 0
+        dead = float(blocked.all(2).all(0).double().mean())
+        assert dead >= 3 / 8
+        assert value(scope.run, "layers", "dead_share", 0, (name, 0)) == pytest.approx(dead), name
 
 
 def test_the_units_of_any_layout() -> None:
