@@ -109,7 +109,11 @@ class Station:
         if node in passes.nodes:  # a container's output is its last member's
             passes.aliases.setdefault(node, []).append(self.name)
             return
-        if not tensor.is_floating_point() or not tensor.numel() or (number := passes.call(self.name, take=True)) is None:
+        if not tensor.is_floating_point():
+            if not any(True for _ in module.children()):
+                passes.notes["layers: outputs of modules that are complex numbers are not recorded"] = None
+            return
+        if not tensor.numel() or (number := passes.call(self.name, take=True)) is None:
             return
         call = self._calls[number] if number < len(self._calls) else self._call(number)
         if self.activation is None or not args:

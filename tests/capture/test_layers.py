@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -293,6 +294,31 @@ def test_the_two_parts_of_a_complex_output_count_each(units: int) -> None:
             cosine = float((residual * spread).sum() / (residual.norm() * spread.norm()))
             assert value(scope.run, "steps", "output_backward_norm", k) == pytest.approx(norm(residual), rel=1e-9)
             assert value(scope.run, "steps", "output_correlation", k) == pytest.approx(cosine, rel=1e-9)
+
+
+def test_a_layer_of_complex_numbers_is_absent_and_said_so_once() -> None:
+    class Magnitudes(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.head = nn.Linear(8, 8), nn.Linear(8, 4)
+            self.spectrum = nn.Linear(8, 8, dtype=torch.complex64)
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.head(self.spectrum(torch.fft.fft(self.first(x))).abs())
+            return out
+
+    torch.manual_seed(0)
+    model = Magnitudes()
+    with warnings.catch_warnings(record=True) as said, watch(model, every=1) as scope:
+        warnings.simplefilter("always")
+        for x, y in batches(3):
+            loss = cross_entropy(model, x, y)
+            loss.backward()
+            scope.step(loss)
+    assert [str(w.message) for w in said if "complex" in str(w.message)] == list(scope.run.manifest.notes)
+    assert len(said) == 1
+    assert [info.name for info in scope.run.catalogue.layers] == ["first", "head"]
+    assert value(scope.run, "layers", "backward_norm", 2, ("first", 0)) is not None
 
 
 def test_outputs_of_one_value_a_row() -> None:
