@@ -110,8 +110,8 @@ class Station:
             passes.aliases.setdefault(node, []).append(self.name)
             return
         if not tensor.is_floating_point():
-            if not any(True for _ in module.children()):
-                passes.notes["layers: outputs of modules that are complex numbers are not recorded"] = None
+            if own_parameters(module) or not any(True for _ in module.children()):  # a container only hands it on
+                passes.notes["layers: of modules that give complex numbers nothing is recorded"] = None
             return
         if not tensor.numel() or (number := passes.call(self.name, take=True)) is None:
             return

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -25,6 +26,14 @@ SMALL_ROWS, SMALL_PARTS = 1 << 16, 16
 DELETED = "its files were deleted"
 _TOLERATED = (OSError, pa.ArrowException, RunFolderError)
 """What may go wrong with a file while others are made of it: then it stays as it is."""
+
+
+@contextmanager
+def _putting_together() -> Iterator[None]:
+    """Makes parts of what is stored; where that fails all stays as it was. The 20 MiB and more that it took are given back."""
+    with suppress(*_TOLERATED):
+        yield
+    pa.default_memory_pool().release_unused()
 
 
 class RowsLostError(OSError):
@@ -75,7 +84,7 @@ class TableWriter:
         if gone := self._deleted():
             raise RowsLostError(gone, DELETED)
         self._end_journal()
-        with suppress(*_TOLERATED):
+        with _putting_together():
             files = table_files(self.folder)
             for number, _ in files.journals:
                 self._convert(number, fresh=len(files.parts) + len(files.journals) > 1)
@@ -137,12 +146,11 @@ class TableWriter:
     def _seal(self) -> None:
         """End the journal and make a part of it; where that fails it stays a journal, and nothing is lost."""
         self._end_journal()
-        with suppress(*_TOLERATED):
+        with _putting_together():
             self._convert(self._next - 1)
             small = self._small_tail()
             if len(small) >= SMALL_PARTS:
                 self._merge(small)
-        pa.default_memory_pool().release_unused()  # what sorting took, 20 to 60 MiB, is not needed again for a long time
 
     def _convert(self, number: int, before: int | None = None, *, fresh: bool = True) -> None:
         """The part is whole before its journal goes; a reader that finds both takes the part."""
